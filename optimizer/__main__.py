@@ -1,0 +1,5 @@
+"""``python -m optimizer`` is ``tpopt``."""
+
+from optimizer.cli import main
+
+main()

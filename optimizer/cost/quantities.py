@@ -1,0 +1,87 @@
+"""What a price consists of: memory per rank, seconds per step and per request, and where they come from."""
+
+from dataclasses import dataclass, field
+
+from optimizer.inputs.workload import EngineName
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """The engine as it will be started: every value here is priced and exported."""
+
+    name: EngineName
+    version: str
+    gpu_memory_utilization: float
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    block_tokens: int
+    cuda_graphs: bool
+    cuda_graph_sizes: tuple[int, ...]
+    """Captured batch sizes, ascending."""
+    reserve_bytes: int = 0
+    fragmentation: float = 0.0
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """The ledger of one rank."""
+
+    rank: int
+    stage: int
+    weights_bytes: int
+    kv_bytes_per_token: float
+    """Of layers that keep every token."""
+    kv_bytes_per_sequence: int
+    """Constant per running sequence: sliding windows, recurrent state."""
+    kv_tokens: int
+    """Tokens the replica's pool holds (the scarcest rank decides; equal on all ranks)."""
+    activation_bytes: int
+    overhead_bytes: int
+    capacity_bytes: int
+    """Utilisation times visible memory, less the user's reserve."""
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Seconds of one step by cause; they add up to the step."""
+
+    gemm: float = 0.0
+    attention: float = 0.0
+    collectives: float = 0.0
+    pipeline: float = 0.0
+    overhead: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds of the step."""
+        return self.gemm + self.attention + self.collectives + self.pipeline + self.overhead
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One replica priced at one operating point."""
+
+    concurrency: int
+    """Requests in flight in the replica."""
+    ttft_s: float
+    """Mean seconds to the first token at this load, queueing included."""
+    tpot_s: float
+    """Mean seconds per output token after the first, at this load."""
+    requests_per_s: float
+    output_tokens_per_s: float
+    memory: tuple[RankMemory, ...]
+    """One entry per rank."""
+    prefill: Breakdown
+    """One prompt of the workload on the idle replica."""
+    decode: Breakdown
+    """One decode step at ``concurrency``."""
+    fits: bool
+    """Memory fits, KV for ``concurrency`` requests included."""
+    reasons: tuple[str, ...] = ()
+    """Why it does not fit, in numbers."""
+    notes: tuple[str, ...] = field(default=())
+    """What is not measured: constants taken from kin, datasheet guesses."""
+    crossing_bytes_per_s: float = 0.0
+    """Mean traffic the replica sends over the boundary of its busiest node at this load."""

@@ -1,0 +1,43 @@
+"""Every error that tpopt raises on purpose.
+
+* TpoptError
+  - InputError        what the user gave is wrong            exit 2
+  - InfeasibleError   the input is right, nothing fits       exit 1, carries the nearest miss
+  - NoAnswerError     stopped before any answer was known    exit 3
+  - VerificationError the checker disagrees with the solver  exit 70, a bug of ours
+"""
+
+
+class TpoptError(Exception):
+    """An expected failure: one message that says what is wrong, where, and what to do."""
+
+    exit_code = 70
+
+
+class InputError(TpoptError):
+    """A file, an option or a preset name is wrong; the message names file, key and remedy."""
+
+    exit_code = 2
+
+
+class InfeasibleError(TpoptError):
+    """The input is right and no layout is admissible; ``nearest_miss`` holds the numbers of the closest one."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, nearest_miss: tuple[str, ...] = (), remedies: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest_miss = nearest_miss
+        self.remedies = remedies
+
+
+class NoAnswerError(TpoptError):
+    """The limit was reached before a feasible plan was known."""
+
+    exit_code = 3
+
+
+class VerificationError(TpoptError):
+    """A plan broke a rule when it was checked again from scratch: a bug, reported with the rule's name."""
+
+    exit_code = 70

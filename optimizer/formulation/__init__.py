@@ -1,0 +1,1 @@
+"""What may be chosen: the CP-SAT model over priced candidates, the only room with ortools."""

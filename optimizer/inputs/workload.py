@@ -1,0 +1,86 @@
+"""The traffic, its service objectives, and what may be chosen for it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from optimizer.inputs.model import Scheme
+from optimizer.inputs.schema import Bytes, Count, Fraction, PerSecond, Record, Seconds
+
+KvScheme = Literal["bf16", "fp8"]
+EngineName = Literal["vllm", "sglang", "trtllm"]
+
+
+class Lengths(Record):
+    """Tokens of a request: mean and coefficient of variation (0: all equal)."""
+
+    mean: Count
+    cv: Annotated[float, Field(ge=0)] = 0.0
+
+
+def _lengths(value: object) -> object:
+    return {"mean": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+TokenLengths = Annotated[Lengths, BeforeValidator(_lengths)]
+
+
+class Slo(Record):
+    """Bounds that ``percentile`` percent of requests must meet."""
+
+    ttft: Seconds | None = None
+    tpot: Seconds | None = None
+    percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """None: bounds are on the mean."""
+
+
+class EngineChoice(Record):
+    """The engine and what the user wants set rather than decided; None: the engine's default or tpopt's decision."""
+
+    name: EngineName = "vllm"
+    version: str | None = None
+    gpu_memory_utilization: Fraction | None = None
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    cuda_graphs: bool = True
+    cuda_graph_sizes: tuple[Count, ...] = ()
+    """Captured batch sizes; empty: the engine's default list."""
+    reserve: Bytes | None = None
+    """Memory set aside on every GPU."""
+    fragmentation: Fraction | None = None
+    """Share of the KV pool lost beyond block rounding; None: the measured one (0 under paging)."""
+
+
+def _engine(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class WorkloadSpec(Record):
+    """What is asked of the cluster. Neither rate nor concurrency: as much as it can take."""
+
+    isl: TokenLengths = Lengths(mean=1024)
+    osl: TokenLengths = Lengths(mean=256)
+    request_rate: PerSecond | None = None
+    concurrency: Count | None = None
+    slo: Slo = Slo()
+    weights: tuple[Scheme, ...] | None = None
+    """Weight precisions that may be chosen; None: the checkpoint's."""
+    kv_cache: tuple[KvScheme, ...] = ("bf16",)
+    engine: Annotated[EngineChoice, BeforeValidator(_engine)] = EngineChoice()
+    prefix_cache_hit: Fraction = 0.0
+    """Share of the prompt found in the prefix cache."""
+
+    @model_validator(mode="after")
+    def _one_load(self) -> Self:
+        if self.request_rate is not None and self.concurrency is not None:
+            raise ValueError(
+                "request_rate and concurrency exclude each other: give the one that fits your traffic"
+            )
+        if self.request_rate == 0:
+            raise ValueError("request_rate: 0 requests/s ask for nothing; leave it out for a saturating load")
+        return self
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens of a long request, prompt and answer: mean plus three standard deviations."""
+        return round(self.isl.mean * (1 + 3 * self.isl.cv) + self.osl.mean * (1 + 3 * self.osl.cv))

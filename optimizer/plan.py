@@ -1,0 +1,157 @@
+"""What was chosen: replicas with their seats and estimates, the proof, and where it came from."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from optimizer.cost.quantities import EngineSettings, Estimate
+from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.model import ModelSpec, Scheme
+from optimizer.inputs.workload import KvScheme, WorkloadSpec
+from optimizer.layout import Layout
+
+SCHEMA_VERSION = 1
+
+ObjectiveName = Literal["throughput", "latency", "ttft", "gpus", "cost"]
+
+
+class PlanRecord(BaseModel):
+    """A frozen part of plan.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Seat(PlanRecord):
+    """The GPU a rank sits on."""
+
+    rank: int
+    stage: int
+    node: str
+    gpu: str
+    """Stable id: UUID or bus id when the cluster knows it, else "node/index"."""
+    local_index: int
+
+
+class Reservation(PlanRecord):
+    """Bandwidth set aside for a replica on the boundary of a domain it crosses, per direction."""
+
+    domain: str
+    bytes_per_s: float
+
+
+class Replica(PlanRecord):
+    """One copy of a model on its seats."""
+
+    model: str
+    role: Literal["both", "prefill", "decode"] = "both"
+    gpu_type: str
+    tp: int
+    pp: int
+    ep: int = 1
+    dcp: int = 1
+    pcp: int = 1
+    attn_dp: int = 1
+    weights: Scheme
+    kv_cache: KvScheme
+    layers_per_stage: tuple[int, ...]
+    seats: tuple[Seat, ...]
+    share: Literal["fair", "alone"] = "fair"
+    """Of links it shares: in proportion to its GPUs, or the whole of them."""
+    reservations: tuple[Reservation, ...] = ()
+    engine: EngineSettings
+    estimate: Estimate
+
+    @property
+    def layout(self) -> Layout:
+        """The degrees as the cost room takes them."""
+        return Layout(
+            tp=self.tp, pp=self.pp, layers_per_stage=self.layers_per_stage, weights=self.weights,
+            kv_cache=self.kv_cache, ep=self.ep, dcp=self.dcp, pcp=self.pcp, attn_dp=self.attn_dp,
+        )  # fmt: skip
+
+
+class Objective(PlanRecord):
+    """What was optimised, the value reached and the proven bound; gap = |bound - value| / |value|."""
+
+    name: ObjectiveName
+    value: float
+    bound: float
+    gap: float
+    unit: str
+
+
+class Totals(PlanRecord):
+    """The deployment as a whole."""
+
+    gpus: int
+    replicas: int
+    output_tokens_per_s: float
+    requests_per_s: float
+    ttft_s: float
+    """Mean over requests."""
+    tpot_s: float
+    """Mean over requests."""
+    cost_per_h: float | None = None
+    currency: str | None = None
+
+
+class Candidate(PlanRecord):
+    """A priced layout, chosen or not: replicas of one shape on as many GPUs as they can use."""
+
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    weights: Scheme
+    kv_cache: KvScheme
+    gpu_type: str
+    span: str
+    """Where one replica sits: "1 node", "2 nodes x 4", ..."""
+    gpus: int
+    fits: bool
+    meets: bool
+    """Whether the workload and its objectives are met by these replicas alone."""
+    chosen: bool = False
+    concurrency: int = 0
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    output_tokens_per_s: float | None = None
+    memory_bytes: int = 0
+    """Of the fullest rank: weights, activations, overhead and the KV the load needs."""
+    capacity_bytes: int = 0
+    kv_tokens: int = 0
+    prefill: dict[str, float] | None = None
+    decode: dict[str, float] | None = None
+    why: str = ""
+    """What it loses on, or why it is not admissible."""
+
+
+class Inputs(PlanRecord):
+    """The inputs as resolved: enough to price the plan again without any other file."""
+
+    cluster: ClusterSpec
+    model: ModelSpec
+    workload: WorkloadSpec
+
+
+class Provenance(PlanRecord):
+    """What went in, so that the same can be asked again."""
+
+    inputs_sha256: dict[str, str]
+    versions: dict[str, str]
+    seed: int
+    options: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Plan(PlanRecord):
+    """plan.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["optimal", "feasible"]
+    objective: Objective
+    replicas: tuple[Replica, ...]
+    totals: Totals
+    inputs: Inputs
+    candidates: tuple[Candidate, ...]
+    provenance: Provenance

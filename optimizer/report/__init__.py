@@ -1,0 +1,1 @@
+"""How it is told: tables for people, records for programs."""

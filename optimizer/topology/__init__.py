@@ -1,0 +1,1 @@
+"""What is wired: the graph of the hardware and every bandwidth question, answered from it."""
