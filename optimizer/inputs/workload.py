@@ -73,9 +73,7 @@ class WorkloadSpec(Record):
     @model_validator(mode="after")
     def _one_load(self) -> Self:
         if self.request_rate is not None and self.concurrency is not None:
-            raise ValueError(
-                "request_rate and concurrency exclude each other: give the one that fits your traffic"
-            )
+            raise ValueError("request_rate and concurrency exclude each other: give the one that fits your traffic")
         if self.request_rate == 0:
             raise ValueError("request_rate: 0 requests/s ask for nothing; leave it out for a saturating load")
         return self
