@@ -60,6 +60,16 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
+class Phases:
+    """Where the seconds of both phases go."""
+
+    prefill: Breakdown = Breakdown()
+    """One prompt of the workload on the idle replica."""
+    decode: Breakdown = Breakdown()
+    """One decode step at the estimate's concurrency."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """One replica priced at one operating point."""
 
@@ -73,10 +83,7 @@ class Estimate:
     output_tokens_per_s: float
     memory: tuple[RankMemory, ...]
     """One entry per rank."""
-    prefill: Breakdown
-    """One prompt of the workload on the idle replica."""
-    decode: Breakdown
-    """One decode step at ``concurrency``."""
+    breakdown: Phases
     fits: bool
     """Memory fits, KV for ``concurrency`` requests included."""
     reasons: tuple[str, ...] = ()

@@ -132,7 +132,7 @@ class LayerRun(Layer):
 
 
 Scheme = Literal["bf16", "fp8", "fp8-block", "int8", "int4", "mxfp4", "nvfp4"]
-"""How a weight matrix is stored. fp8: a scale per channel or tensor; fp8-block: one per 128x128; int4: groups of 128."""
+"""How a weight matrix is stored. fp8: a scale per channel or tensor; fp8-block: one per 128x128; int4: by groups."""
 
 Part = Literal["attention", "dense", "experts", "shared", "router", "embedding", "head"]
 
