@@ -1,0 +1,46 @@
+"""The operating points at which a replica is priced: how many requests it keeps in flight."""
+
+from collections.abc import Callable
+
+from optimizer.cost.quantities import Estimate
+from optimizer.inputs.workload import WorkloadSpec
+
+_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+"""Powers of two and their halves between: neighbours differ by at most a half, like the engines' captured sizes."""
+
+_MOST_SHARES = 16
+"""A given concurrency is also tried in up to so many equal shares."""
+
+
+def concurrencies(workload: WorkloadSpec, limit: int) -> tuple[int, ...]:
+    """Return the numbers of requests in flight that are priced, ascending, none above ``limit``.
+
+    A given concurrency adds its equal shares, rounded both ways, so that replicas can split it exactly.
+    """
+    steps = set(_STEPS)
+    if workload.concurrency:
+        shares = range(1, min(workload.concurrency, _MOST_SHARES) + 1)
+        steps |= {workload.concurrency // n for n in shares} | {-(-workload.concurrency // n) for n in shares}
+    return tuple(sorted(n for n in steps | {limit} if 1 <= n <= limit))
+
+
+def meets_slo(estimate: Estimate, workload: WorkloadSpec) -> bool:
+    """Whether a replica at this point keeps the objectives on TTFT and TPOT."""
+    slo = workload.slo
+    return (slo.ttft is None or estimate.ttft_s <= slo.ttft) and (slo.tpot is None or estimate.tpot_s <= slo.tpot)
+
+
+def operating_points(
+    price: Callable[[int], Estimate], workload: WorkloadSpec, limit: int
+) -> tuple[tuple[Estimate, ...], Estimate | None]:
+    """Return the points that fit and meet the objectives, ascending, and the first that does not (the nearest miss).
+
+    More requests in flight need more memory and never answer sooner, so the search ends at the first miss.
+    """
+    points: list[Estimate] = []
+    for concurrency in concurrencies(workload, limit):
+        estimate = price(concurrency)
+        if not (estimate.fits and meets_slo(estimate, workload)):
+            return tuple(points), estimate
+        points.append(estimate)
+    return tuple(points), None

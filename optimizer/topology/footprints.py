@@ -1,0 +1,158 @@
+"""Where the ranks of one replica can sit, up to GPUs and nodes that no path question can tell apart.
+
+A replica on n nodes has equally many GPUs on each of them, node by node in rank order (engines number ranks
+node-major). What a node holds of it is a piece: whole stages, or an equal part of one stage's TP group. A piece is
+written as counts per island and part, so that one footprint stands for all seats with the same paths.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, islice, permutations, product
+
+from optimizer.topology.classes import NodeClass
+
+EXHAUSTIVE = 400
+"""Up to so many ways to fill a node all are tried; beyond, only parts on the fewest islands, islands in order."""
+
+FEW_NODES = 5
+"""Up to so many nodes of different classes all orders are tried; beyond, classes in order."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one node holds: for each part in rank order, how many of its ranks sit on each island."""
+
+    node_class: int
+    parts: tuple[tuple[int, ...], ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """GPUs taken from each island of the node."""
+        return tuple(map(sum, zip(*self.parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The slots of one replica in rank order."""
+
+    gpu_type: str
+    ranks_per_stage: int
+    slots: tuple[Slot, ...]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the replica."""
+        return sum(sum(slot.counts) for slot in self.slots)
+
+    @property
+    def span(self) -> str:
+        """For people: "1 node", "2 nodes x 4 GPUs"."""
+        if len(self.slots) == 1:
+            return "1 node"
+        return f"{len(self.slots)} nodes x {sum(self.slots[0].counts)} GPUs"
+
+
+def footprints(
+    classes: Sequence[NodeClass], gpu_type: str, ranks_per_stage: int, stages: int, *, joined: bool
+) -> Iterator[Footprint]:
+    """Yield every footprint of a replica of ``stages`` TP groups on GPUs of one type, in a fixed order.
+
+    ``joined`` says whether nodes reach each other at all.
+    """
+    world = ranks_per_stage * stages
+    nodes = sum(len(c.nodes) for c in classes)
+    for spread in range(1, (min(world, nodes) if joined else 1) + 1):
+        if world % spread:
+            continue
+        cuts = [_part_sizes(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
+        fillings = {(i, cut): _fillings(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}
+        for chosen in _class_orders(classes, fillings, cuts):
+            for parts in _combined([fillings[key] for key in zip(chosen, cuts, strict=True)]):
+                slots = tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+                yield Footprint(gpu_type, ranks_per_stage, slots)
+
+
+Parts = tuple[tuple[int, ...], ...]
+
+
+def _part_sizes(per_node: int, ranks_per_stage: int, first: int) -> tuple[int, ...]:
+    """Return how many ranks of each stage the node holds whose first rank is ``first``."""
+    stages = [rank // ranks_per_stage for rank in range(first, first + per_node)]
+    return tuple(stages.count(stage) for stage in dict.fromkeys(stages))
+
+
+def _fillings(node_class: NodeClass, gpu_type: str, part_sizes: Sequence[int]) -> tuple[Parts, ...]:
+    """Return the ways to put parts of the given sizes on the islands of one node, in rank order."""
+    sizes = tuple(i.size if i.gpu_type == gpu_type else 0 for i in node_class.islands)
+    if sum(sizes) < sum(part_sizes):
+        return ()
+    vectors = {size: tuple(_vectors(size, sizes)) for size in set(part_sizes)}
+    every = tuple(islice(_sequences(vectors, sizes, part_sizes), EXHAUSTIVE + 1))
+    if len(every) <= EXHAUSTIVE:
+        return every
+    compact = {size: _most_compact(options) for size, options in vectors.items()}
+    few = tuple(islice(_sequences(compact, sizes, part_sizes, after=(0,) * len(sizes)), EXHAUSTIVE))
+    return few or every[:EXHAUSTIVE]
+
+
+def _most_compact(vectors: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the vectors that touch the fewest islands."""
+    least = min(sum(1 for n in v if n) for v in vectors)
+    return tuple(v for v in vectors if sum(1 for n in v if n) == least)
+
+
+def _vectors(ranks: int, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the ways to split ``ranks`` over islands of the given sizes, fullest first island first."""
+    if not sizes:
+        if ranks == 0:
+            yield ()
+        return
+    for first in range(min(ranks, sizes[0]), -1, -1):
+        for rest in _vectors(ranks - first, sizes[1:]):
+            yield (first, *rest)
+
+
+def _sequences(
+    vectors: Mapping[int, Sequence[tuple[int, ...]]],
+    sizes: Sequence[int],
+    part_sizes: Sequence[int],
+    after: tuple[int, ...] | None = None,
+) -> Iterator[Parts]:
+    """Yield one vector for each part so that all fit together; ``after``: no part before its predecessor's islands."""
+    if not part_sizes:
+        yield ()
+        return
+    for vector in vectors[part_sizes[0]]:
+        left = tuple(s - n for s, n in zip(sizes, vector, strict=True))
+        if min(left) < 0 or (after is not None and _first(vector) < _first(after)):
+            continue
+        for rest in _sequences(vectors, left, part_sizes[1:], vector if after is not None else None):
+            yield (vector, *rest)
+
+
+def _first(vector: tuple[int, ...]) -> int:
+    """Return the first island a part touches."""
+    return next((index for index, n in enumerate(vector) if n), 0)
+
+
+def _class_orders(
+    classes: Sequence[NodeClass],
+    fillings: Mapping[tuple[int, tuple[int, ...]], object],
+    cuts: Sequence[tuple[int, ...]],
+) -> Iterator[tuple[int, ...]]:
+    """Yield which class each node is of, in rank order: all orders where the nodes are few."""
+    usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
+    for chosen in combinations_with_replacement(usable, len(cuts)):
+        if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
+            continue
+        orders = [chosen] if len(set(chosen)) == 1 or len(cuts) > FEW_NODES else sorted(set(permutations(chosen)))
+        yield from (o for o in orders if all(fillings[key] for key in zip(o, cuts, strict=True)))
+
+
+def _combined(options: Sequence[tuple[Parts, ...]]) -> Iterator[tuple[Parts, ...]]:
+    """Yield one filling for each node; beyond the exhaustive limit, the i-th of each together."""
+    if math.prod(map(len, options)) <= EXHAUSTIVE * EXHAUSTIVE:
+        yield from product(*options)
+    else:
+        yield from (tuple(w[min(i, len(w) - 1)] for w in options) for i in range(max(map(len, options))))
