@@ -1,0 +1,41 @@
+"""From floats to the solver's integers: the only rounding, and the guard against overflow.
+
+Gains are rounded to the nearest quantum, needs up and capacities down, so that an integer plan is a real one.
+"""
+
+import math
+from collections.abc import Iterable
+
+STEPS = 10**6
+"""Quanta in the largest gain of a column: the objective is exact to one part in a million of a replica."""
+
+LARGEST = 2**62
+"""CP-SAT's sums must stay below 2**63."""
+
+_SLACK = 1e-9
+"""Relative rounding noise of float sums that is not a violation."""
+
+SHARE_STEPS = 10**6
+"""Quanta in a whole link."""
+
+
+def gain_quantum(gains: Iterable[float]) -> float:
+    """Return the size of one integer step for values like these."""
+    largest = max(gains, default=0.0)
+    return largest / STEPS if largest > 0 else 1.0
+
+
+def gain(value: float, quantum: float) -> int:
+    """Return a value in quanta, to the nearest."""
+    return round(value / quantum)
+
+
+def need(share: float) -> int:
+    """Return a share of a link in steps, rounded up."""
+    return math.ceil(share * SHARE_STEPS * (1 - _SLACK))
+
+
+def guard(largest_sum: int, what: str) -> None:
+    """Raise OverflowError when a sum could leave the solver's integers."""
+    if largest_sum >= LARGEST:
+        raise OverflowError(f"{what}: a sum of {largest_sum} leaves the solver's integers")
