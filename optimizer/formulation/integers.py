@@ -35,6 +35,16 @@ def need(share: float) -> int:
     return math.ceil(share * SHARE_STEPS * (1 - _SLACK))
 
 
+def capacity(value: float, quantum: float) -> int:
+    """Return what a column can carry in quanta, rounded down."""
+    return math.floor(value / quantum * (1 + _SLACK))
+
+
+def requirement(value: float, quantum: float) -> int:
+    """Return what must be carried in quanta, rounded up."""
+    return math.ceil(value / quantum * (1 - _SLACK))
+
+
 def guard(largest_sum: int, what: str) -> None:
     """Raise OverflowError when a sum could leave the solver's integers."""
     if largest_sum >= LARGEST:

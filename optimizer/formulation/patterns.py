@@ -1,54 +1,60 @@
 """Patterns: the ways one node can be filled with pieces, so that equal nodes are counted instead of assigned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from optimizer.formulation.columns import Piece
 from optimizer.topology.classes import NodeClass
 
+MOST_PATTERNS = 3000
+"""Beyond so many, the nodes of a class are filled one by one instead."""
+
 _SLACK = 1e-9
+
+Held = tuple[tuple[Piece, int], ...]
 
 
 @dataclass(frozen=True)
 class Pattern:
     """How many of each piece one node holds at the same time."""
 
-    pieces: tuple[tuple[Piece, int], ...]
+    pieces: Held
 
     def count(self, piece: Piece) -> int:
         """Return how many of ``piece`` the node holds."""
-        return next((n for p, n in self.pieces if p == piece), 0)
+        return dict(self.pieces).get(piece, 0)
 
 
-def patterns(node_class: NodeClass, pieces: Sequence[Piece]) -> tuple[Pattern, ...]:
-    """Return every maximal filling of a node of this class; smaller ones are covered by leaving pieces out."""
+def patterns(node_class: NodeClass, pieces: Sequence[Piece]) -> tuple[Pattern, ...] | None:
+    """Return every maximal filling of a node of this class, None when they are too many to list.
+
+    Smaller fillings are covered, since a node need not be given all that its pattern offers.
+    """
     sizes = tuple(island.size for island in node_class.islands)
     links = {name: 1.0 for piece in pieces for name, _ in piece.shares}
-    return tuple(_fill(sizes, links, tuple(pieces), ()))
+    found = tuple(islice(_fill(sizes, links, tuple(pieces), ()), MOST_PATTERNS + 1))
+    return found if len(found) <= MOST_PATTERNS else None
 
 
 def _fill(
-    sizes: tuple[int, ...], links: dict[str, float], pieces: tuple[Piece, ...], held: tuple[tuple[Piece, int], ...]
+    sizes: tuple[int, ...], links: Mapping[str, float], pieces: tuple[Piece, ...], held: Held
 ) -> Iterator[Pattern]:
-    """Yield maximal fillings: decide how many of the first piece, most first, then go on with the rest."""
+    """Yield maximal fillings: how many of the first piece, most first, then the rest."""
     if not pieces:
-        if held and not any(_room(sizes, links, piece) for piece, _ in _candidates(held)):
-            yield Pattern(tuple((p, n) for p, n in held if n))
+        if not any(_room(sizes, links, piece) for piece, _ in held):
+            yield Pattern(tuple((piece, n) for piece, n in held if n))
         return
-    piece = pieces[0]
-    for n in range(_room(sizes, links, piece), -1, -1):
+    piece, rest = pieces[0], pieces[1:]
+    most = _room(sizes, links, piece)
+    for n in range(most, -1 if rest else most - 1, -1):
         left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
-        free = links | {name: links[name] - n * share for name, share in piece.shares}
-        yield from _fill(left, free, pieces[1:], (*held, (piece, n)))
+        free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
+        yield from _fill(left, free, rest, (*held, (piece, n)))
 
 
-def _candidates(held: tuple[tuple[Piece, int], ...]) -> tuple[tuple[Piece, int], ...]:
-    """Return all pieces decided on, those left out included: a maximal pattern has no room for any of them."""
-    return held
-
-
-def _room(sizes: tuple[int, ...], links: dict[str, float], piece: Piece) -> int:
+def _room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:
     """Return how many of a piece still fit on what is left of a node."""
-    by_gpus = min(s // c for s, c in zip(sizes, piece.counts, strict=True) if c)
-    by_links = [int(links[name] / share + _SLACK) for name, share in piece.shares if share > 0]
-    return min([by_gpus, *by_links])
+    by_gpus = (s // c for s, c in zip(sizes, piece.counts, strict=True) if c)
+    by_links = (int(links[name] / share + _SLACK) for name, share in piece.shares if share > 0)
+    return min([*by_gpus, *by_links])

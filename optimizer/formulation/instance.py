@@ -1,0 +1,55 @@
+"""What is to be decided: classes of nodes, columns, and what the user asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from optimizer.cost.quantities import Estimate
+from optimizer.formulation.columns import Column
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.plan import ObjectiveName
+from optimizer.topology.classes import NodeClass
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One decision: how many replicas of each column."""
+
+    classes: tuple[NodeClass, ...]
+    columns: tuple[Column, ...]
+    workload: WorkloadSpec
+    objective: ObjectiveName
+    max_gpus: int | None = None
+    replicas: int | None = None
+    """Exactly so many replicas, None for as many as serve best."""
+
+    @cached_property
+    def most(self) -> tuple[int, ...]:
+        """Upper bound on the replicas of each column: by GPUs alone."""
+        total = sum(len(c.nodes) * sum(i.size for i in c.islands) for c in self.classes)
+        return tuple(min(total, self.max_gpus or total) // column.gpus for column in self.columns)
+
+
+def demanded_concurrency(workload: WorkloadSpec, objective: ObjectiveName) -> int | None:
+    """Return the requests in flight that must be served, None when a rate or nothing is demanded.
+
+    Latencies are those of a single client unless the workload says otherwise.
+    """
+    if workload.request_rate is not None:
+        return None
+    return workload.concurrency or (1 if objective in ("latency", "ttft") else None)
+
+
+def beats(objective: ObjectiveName, workload: WorkloadSpec) -> Callable[[Estimate, Estimate], bool]:
+    """Return whether one point is at least as good as another in everything this objective looks at."""
+    more_flight_is_better = objective != "throughput"
+    by_flight = demanded_concurrency(workload, objective) is not None
+
+    def at_least_as_good(a: Estimate, b: Estimate) -> bool:
+        if a.requests_per_s < b.requests_per_s:
+            return False
+        if by_flight and (a.concurrency < b.concurrency if more_flight_is_better else a.concurrency > b.concurrency):
+            return False
+        return (objective != "latency" or a.tpot_s <= b.tpot_s) and (objective != "ttft" or a.ttft_s <= b.ttft_s)
+
+    return at_least_as_good

@@ -1,0 +1,142 @@
+"""What a plan must obey: one function per rule, all of them in RULES. Each has its twin in ``verify``."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from ortools.sat.python import cp_model
+
+from optimizer.formulation.columns import Column, Piece
+from optimizer.formulation.instance import demanded_concurrency
+from optimizer.formulation.integers import SHARE_STEPS, capacity, gain_quantum, guard, need, requirement
+from optimizer.formulation.variables import Counted, Decisions, Named
+
+
+def pieces_have_a_place(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """Every piece of a chosen replica is held by a node of its class."""
+    for index, _, filling in decisions.classes():
+        if isinstance(filling, Named):
+            for piece, held in filling.held:
+                model.add(cp_model.LinearExpr.sum(list(held)) == decisions.used(piece))
+            continue
+        pieces = {piece: None for pattern, _ in filling.nodes for piece, _ in pattern.pieces}
+        for n, piece in enumerate(pieces):
+            offered = [var * k for pattern, var in filling.nodes if (k := pattern.count(piece))]
+            model.add(decisions.used(piece) <= cp_model.LinearExpr.sum(offered)).with_name(f"place[{index},{n}]")
+
+
+def nodes_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """No class has more filled nodes than nodes, no island holds more ranks than GPUs."""
+    for index, node_class, filling in decisions.classes():
+        if isinstance(filling, Counted):
+            total = cp_model.LinearExpr.sum([var for _, var in filling.nodes])
+            model.add(total <= len(node_class.nodes)).with_name(f"nodes[{index}]")
+            continue
+        for v, node in enumerate(node_class.nodes):
+            for i, island in enumerate(node_class.islands):
+                ranks = [held[v] * piece.counts[i] for piece, held in filling.held if piece.counts[i]]
+                model.add(cp_model.LinearExpr.sum(ranks) <= island.size).with_name(f"gpus[{node},{i}]")
+
+
+def links_carry_what_is_promised(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """No boundary in or around a node is promised beyond its capacity (patterns are built so)."""
+    for _, node_class, filling in decisions.classes():
+        if isinstance(filling, Counted):
+            continue
+        places = {name: None for piece, _ in filling.held for name, share in piece.shares if share > 0}
+        for v, node in enumerate(node_class.nodes):
+            for place in places:
+                promised = [held[v] * need(dict(piece.shares).get(place, 0.0)) for piece, held in filling.held]
+                model.add(cp_model.LinearExpr.sum(promised) <= SHARE_STEPS).with_name(f"link[{node},{place}]")
+
+
+def uplinks_carry_what_is_promised(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """No leaf's uplinks are promised beyond their capacity."""
+    promised: dict[str, list[cp_model.LinearExpr]] = defaultdict(list)
+    for column, var in zip(decisions.instance.columns, decisions.replicas, strict=True):
+        for leaf, share in column.leaf_shares:
+            promised[leaf].append(var * need(share))
+    for leaf, terms in promised.items():
+        guard(SHARE_STEPS * sum(decisions.instance.most), f"uplinks of {leaf}")
+        model.add(cp_model.LinearExpr.sum(terms) <= SHARE_STEPS).with_name(f"uplinks[{leaf}]")
+
+
+def pieces_of_a_replica_sit_apart(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """A replica's pieces sit on different nodes.
+
+    With X replicas that put k equal pieces each on a class, a node is of use to at most X of them, so a k-th piece on
+    a node counts only when there are k such replicas; by Gale and Ryser (1957) that is also enough.
+    """
+    for _, node_class, filling in decisions.classes():
+        pieces = dict.fromkeys(p for column in decisions.instance.columns for p in column.pieces if p.nodes > 1)
+        for piece in pieces:
+            if node_class is not decisions.instance.classes[piece.node_class] or len(node_class.nodes) == 1:
+                continue
+            if isinstance(filling, Named):
+                for var in dict(filling.held)[piece]:
+                    model.add(var <= decisions.spanning(piece))
+            else:
+                _apart_by_patterns(model, decisions, filling, piece, len(node_class.nodes))
+
+
+def _apart_by_patterns(
+    model: cp_model.CpModel, decisions: Decisions, filling: Counted, piece: Piece, nodes: int
+) -> None:
+    """Count the k-th piece of a node only when k replicas have such a piece."""
+    most = max((pattern.count(piece) for pattern, _ in filling.nodes), default=0)
+    heights = []
+    for k in range(1, most + 1):
+        height = model.new_int_var(0, nodes, f"height[{piece.counts},{k}]")
+        model.add(height <= cp_model.LinearExpr.sum([var for p, var in filling.nodes if p.count(piece) >= k]))
+        if k > 1:
+            enough = model.new_bool_var(f"enough[{piece.counts},{k}]")
+            model.add(height <= nodes * enough)
+            model.add(decisions.spanning(piece) >= k * enough)
+        heights.append(height)
+    model.add(decisions.used(piece) <= cp_model.LinearExpr.sum(heights))
+
+
+def gpus_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """No more GPUs are used than the user allows."""
+    if decisions.instance.max_gpus is not None:
+        model.add(_sum(decisions, lambda column: column.gpus) <= decisions.instance.max_gpus).with_name("max_gpus")
+
+
+def replicas_are_as_fixed(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """There is at least one replica, and as many as the user fixed."""
+    total = cp_model.LinearExpr.sum(list(decisions.replicas))
+    fixed = decisions.instance.replicas
+    model.add(total >= 1 if fixed is None else total == fixed).with_name("replicas")
+
+
+def demand_is_met(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """All clients or the whole rate are served; for throughput there are never more requests than clients."""
+    instance = decisions.instance
+    clients = demanded_concurrency(instance.workload, instance.objective)
+    if clients is not None:
+        in_flight = _sum(decisions, lambda column: column.point.concurrency)
+        model.add(in_flight <= clients if instance.objective == "throughput" else in_flight >= clients)
+    elif instance.workload.request_rate is not None and instance.objective != "throughput":
+        quantum = gain_quantum([instance.workload.request_rate])
+        served = _sum(decisions, lambda column: capacity(column.point.requests_per_s, quantum))
+        model.add(served >= requirement(instance.workload.request_rate, quantum)).with_name("rate")
+
+
+def _sum(decisions: Decisions, of: Callable[[Column], int]) -> cp_model.LinearExpr:
+    """Return the sum of a whole number over all chosen replicas, guarded against overflow."""
+    weights = [of(column) for column in decisions.instance.columns]
+    guard(sum(w * m for w, m in zip(weights, decisions.instance.most, strict=True)), "a sum over replicas")
+    return cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
+
+
+Rule = Callable[[cp_model.CpModel, Decisions], None]
+
+RULES: tuple[Rule, ...] = (
+    pieces_have_a_place,
+    nodes_are_not_exceeded,
+    links_carry_what_is_promised,
+    uplinks_carry_what_is_promised,
+    pieces_of_a_replica_sit_apart,
+    gpus_are_not_exceeded,
+    replicas_are_as_fixed,
+    demand_is_met,
+)

@@ -1,0 +1,85 @@
+"""The decisions: replicas of each column, and how each class of nodes is filled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ortools.sat.python import cp_model
+
+from optimizer.formulation.columns import Piece, pieces_of
+from optimizer.formulation.instance import Instance
+from optimizer.formulation.patterns import Pattern, patterns
+from optimizer.topology.classes import NodeClass
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A class of nodes filled by patterns: how many nodes follow each."""
+
+    nodes: tuple[tuple[Pattern, cp_model.IntVar], ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A class of nodes filled one by one: how many of each piece each node holds."""
+
+    held: tuple[tuple[Piece, tuple[cp_model.IntVar, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All variables of one instance."""
+
+    instance: Instance
+    replicas: tuple[cp_model.IntVar, ...]
+    """Of each column."""
+    fillings: tuple[Counted | Named, ...]
+    """Of each class."""
+
+    def used(self, piece: Piece) -> cp_model.LinearExpr:
+        """Return how many of a piece the chosen replicas need."""
+        pairs = zip(self.instance.columns, self.replicas, strict=True)
+        return cp_model.LinearExpr.sum([var * n for column, var in pairs if (n := column.pieces.count(piece))])
+
+    def spanning(self, piece: Piece) -> cp_model.LinearExpr:
+        """Return how many chosen replicas have this piece at all."""
+        pairs = zip(self.instance.columns, self.replicas, strict=True)
+        return cp_model.LinearExpr.sum([var for column, var in pairs if piece in column.pieces])
+
+    def classes(self) -> Iterator[tuple[int, NodeClass, "Counted | Named"]]:
+        """Yield each class with its number and filling."""
+        yield from (
+            (index, node_class, filling)
+            for index, (node_class, filling) in enumerate(zip(self.instance.classes, self.fillings, strict=True))
+        )
+
+
+def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
+    """Add all variables of an instance to the model."""
+    replicas = tuple(
+        model.new_int_var(0, most, f"replicas[{index}:{column.layout.label}@{column.footprint.span}]")
+        for index, (column, most) in enumerate(zip(instance.columns, instance.most, strict=True))
+    )
+    fillings = tuple(_filling(model, instance, index) for index in range(len(instance.classes)))
+    return Decisions(instance, replicas, fillings)
+
+
+def _filling(model: cp_model.CpModel, instance: Instance, index: int) -> Counted | Named:
+    """Add the variables that fill one class: patterns when nodes are many and patterns few, else node by node."""
+    node_class = instance.classes[index]
+    pieces = pieces_of(instance.columns, index)
+    listed = patterns(node_class, pieces) if len(node_class.nodes) > 1 else None
+    if listed is not None:
+        most = len(node_class.nodes)
+        names = enumerate(listed)
+        return Counted(tuple((p, model.new_int_var(0, most, f"nodes[class{index}:pattern{n}]")) for n, p in names))
+    return Named(
+        tuple(
+            (piece, tuple(model.new_int_var(0, _most(node_class, piece), f"held[{n},{v}]") for v in node_class.nodes))
+            for n, piece in enumerate(pieces)
+        )
+    )
+
+
+def _most(node_class: NodeClass, piece: Piece) -> int:
+    """Return how many of a piece a node could hold alone."""
+    return min(i.size // c for i, c in zip(node_class.islands, piece.counts, strict=True) if c)
