@@ -19,7 +19,11 @@ class Lengths(Record):
 
 
 def _lengths(value: object) -> object:
-    return {"mean": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, dict | Lengths):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is no number of tokens: write 2048, or {{mean: 2048, cv: 0.5}}")  # noqa: TRY004
+    return {"mean": value}
 
 
 TokenLengths = Annotated[Lengths, BeforeValidator(_lengths)]

@@ -1,0 +1,196 @@
+"""Files and preset names to cluster, model and workload records; no other module opens what the user gives."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from optimizer.errors import InputError
+from optimizer.inputs import presets
+from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.complaints import did_you_mean, validated
+from optimizer.inputs.documents import read_document
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.resolve import resolved
+from optimizer.inputs.workload import WorkloadSpec
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def read_cluster(source: str) -> ClusterSpec:
+    """Return the cluster of a file or preset: templates and GPU ids of the catalogue are filled in.
+
+    Afterwards each template names its GPUs by id and ``gpus`` holds a GpuSpec for every one of them.
+    """
+    path = _existing(source)
+    if path is None:
+        _refuse_unknown(source, "clusters", "cluster")
+        return presets.load_cluster(source)
+    document = read_document(path)
+    return resolved(
+        validated(ClusterSpec, _with_templates(document, str(path)), str(path)), presets.CATALOGUE, str(path)
+    )
+
+
+def read_model(source: str) -> ModelSpec:
+    """Return the model of model.yaml, of a Hugging Face config.json or its folder, or of a preset or hub name."""
+    path = _existing(source)
+    if path is not None and path.is_dir() and not (path / "config.json").is_file() and presets.model_name(source):
+        path = None
+    if path is not None:
+        return _model_file(path)
+    if presets.model_name(source) is None:
+        _refuse_unknown(source, "models", "model")
+    return presets.load_model(source)
+
+
+def read_workload(source: str | None) -> WorkloadSpec:
+    """Return the workload of a file; without one ISL 1024, OSL 256 and a saturating load."""
+    if source is None:
+        return WorkloadSpec()
+    path = _existing(source)
+    if path is None:
+        raise InputError(f"{source}: no such file; write one with isl and osl (see `tpopt schema workload`)")
+    return validated(WorkloadSpec, read_document(path) or {}, str(path))
+
+
+def check_lengths(model: ModelSpec, workload: WorkloadSpec, *, where: str) -> None:
+    """Raise InputError when mean prompt and answer do not fit into the longest sequence of the model."""
+    longest = model.max_model_len or model.context
+    asked = workload.isl.mean + workload.osl.mean
+    if asked > longest:
+        limit = "max_model_len" if model.max_model_len else "context"
+        raise InputError(
+            f"{where}: isl: {workload.isl.mean} prompt and {workload.osl.mean} output tokens exceed the {limit} of "
+            f"{longest} tokens of {model.name}; lower isl or osl, or choose a model with a longer context"
+        )
+
+
+def _existing(source: str) -> Path | None:
+    """Return the path when there is something at it; a name without suffix and folder may still be a preset."""
+    path = Path(source)
+    try:
+        return path if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source[:80]!r}: is no path; give a file or a preset's name") from error
+
+
+def _refuse_unknown(source: str, kind: presets.Kind, what: str) -> None:
+    """Raise InputError when ``source`` is neither a file nor a preset, naming what is near to either."""
+    known = presets.names(kind)
+    if source.lower() in {name.lower() for name in known}:
+        return
+    path = Path(source)
+    if path.suffix.lower() in _SUFFIXES:
+        beside = (
+            sorted(p.name for p in path.parent.glob("*") if p.suffix.lower() in _SUFFIXES)
+            if path.parent.is_dir()
+            else []
+        )
+        hint = (
+            did_you_mean(path.name, beside, what="there")
+            if beside
+            else f"or {did_you_mean(path.stem, known, what='use a preset')}"
+        )
+        raise InputError(f"{source}: no such file; check the path; {hint}")
+    raise InputError(
+        f"{source}: neither a file nor a {what} preset; {did_you_mean(source, known)} "
+        f"(`tpopt presets {kind}` lists all)"
+    )
+
+
+# models
+
+
+def _model_file(path: Path) -> ModelSpec:
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path}: the folder holds no config.json; give the model's folder or a model.yaml")
+        path = path / "config.json"
+    document = read_document(path)
+    where = str(path)
+    if isinstance(document, list):
+        raise InputError(
+            f"{where}: lists {len(document)} models; this version plans one model at a time: "
+            "give one of them as model.yaml"
+        )
+    if not isinstance(document, Mapping):
+        return validated(ModelSpec, document, where)
+    if "model_type" in document or "architectures" in document:
+        from optimizer.inputs.huggingface import from_config
+
+        return from_config(document, name=_hub_name(document, path), where=where)
+    return _own_model(document, path)
+
+
+def _own_model(document: Mapping[str, object], path: Path) -> ModelSpec:
+    """Return a model.yaml: ``preset`` or ``hf`` with keys that replace theirs, or the architecture in full."""
+    where = str(path)
+    bases: dict[str, Callable[[str], ModelSpec]] = {
+        "preset": lambda name: _base_preset(name, where),
+        "hf": lambda name: _base_config(path.parent / name, where),
+    }
+    given = [key for key in bases if key in document]
+    if not given:
+        _refuse_near_base(document, where)
+        return validated(ModelSpec, document, where)
+    if len(given) > 1:
+        raise InputError(f"{where}: preset, hf: exclude each other; keep one of them")
+    key, name = given[0], document[given[0]]
+    if not isinstance(name, str):
+        raise InputError(f"{where}: {key}: {name!r} is no {'preset' if key == 'preset' else 'path'}; write it as text")
+    rest = {k: v for k, v in document.items() if k != key}
+    return validated(ModelSpec, bases[key](name).model_dump(mode="json") | rest, where) if rest else bases[key](name)
+
+
+def _refuse_near_base(document: Mapping[str, object], where: str) -> None:
+    """Raise InputError when a mapping lacks an architecture altogether: it needs a preset, a config or all of it."""
+    if not {"runs", "hidden", "vocab"} & set(document):
+        unknown = [key for key in document if key not in ModelSpec.model_fields]
+        near = (
+            f" (unknown key {unknown[0]!r}: {did_you_mean(unknown[0], ['preset', 'hf', *ModelSpec.model_fields])})"
+            if unknown
+            else ""
+        )
+        raise InputError(
+            f"{where}: preset: is missing; name a preset, `hf: config.json`, or give the architecture{near}"
+        )
+
+
+def _base_preset(name: str, where: str) -> ModelSpec:
+    if presets.model_name(name) is None:
+        raise InputError(
+            f"{where}: preset: {name!r} does not ship; {did_you_mean(name, presets.names('models'))} "
+            "(`tpopt presets models` lists all)"
+        )
+    return presets.load_model(name)
+
+
+def _base_config(path: Path, where: str) -> ModelSpec:
+    config = path / "config.json" if path.is_dir() else path
+    if not config.is_file():
+        raise InputError(f"{where}: hf: {path}: no such file; give the path of a config.json, seen from {where}")
+    return _model_file(config)
+
+
+def _hub_name(config: Mapping[str, object], path: Path) -> str:
+    """Return the model's name: what the config says, else the folder's name ("org--name" is org/name)."""
+    told = config.get("_name_or_path")
+    if isinstance(told, str) and told and not told.startswith((".", "/", "~")):
+        return told
+    folder = path.resolve().parent.name if path.name == "config.json" else path.stem
+    return folder.removeprefix("models--").replace("--", "/", 1) or "model"
+
+
+# clusters
+
+
+def _with_templates(document: object, where: str) -> object:
+    """Return the document with template names in ``templates`` replaced by the shipped templates."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("templates"), Mapping):
+        return document
+    templates = {
+        key: presets.CATALOGUE.template(value, f"{where}: templates.{key}").model_dump(mode="json")
+        if isinstance(value, str)
+        else value
+        for key, value in document["templates"].items()
+    }
+    return {**document, "templates": templates}
