@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ortools.sat.python import cp_model
 
-from optimizer.formulation.columns import Column, Piece
+from optimizer.formulation.columns import Column, Piece, pieces_of
 from optimizer.formulation.instance import demanded_concurrency
 from optimizer.formulation.integers import SHARE_STEPS, capacity, gain_quantum, guard, need, requirement
 from optimizer.formulation.variables import Counted, Decisions, Named
@@ -66,10 +66,11 @@ def pieces_of_a_replica_sit_apart(model: cp_model.CpModel, decisions: Decisions)
     With X replicas that put k equal pieces each on a class, a node is of use to at most X of them, so a k-th piece on
     a node counts only when there are k such replicas; by Gale and Ryser (1957) that is also enough.
     """
-    for _, node_class, filling in decisions.classes():
-        pieces = dict.fromkeys(p for column in decisions.instance.columns for p in column.pieces if p.nodes > 1)
-        for piece in pieces:
-            if node_class is not decisions.instance.classes[piece.node_class] or len(node_class.nodes) == 1:
+    for index, node_class, filling in decisions.classes():
+        if len(node_class.nodes) == 1:
+            continue
+        for piece in pieces_of(decisions.instance.columns, index):
+            if piece.nodes == 1:
                 continue
             if isinstance(filling, Named):
                 for var in dict(filling.held)[piece]:
