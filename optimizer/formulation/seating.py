@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.solve import Choice
-from optimizer.topology.classes import NodeClass, seat_order
-from optimizer.topology.footprints import Slot
+from optimizer.topology.classes import NodeClass, node_islands
+from optimizer.topology.footprints import stages_of, take
 from optimizer.topology.graph import Topology
 
 
@@ -28,14 +28,8 @@ def seat(
     """Return the seats of every chosen replica, largest first, each on the first nodes and GPUs that are free."""
     hosted = _host(classes, columns, choice)
     return tuple(
-        Seated(column, stages_of(column, gpus)) for (column, _), gpus in zip(hosted, _sit(topology, hosted), strict=True)
+        Seated(column, stages_of(column.footprint, gpus)) for (column, _), gpus in zip(hosted, _sit(topology, hosted), strict=True)
     )
-
-
-def stages_of(column: Column, ranks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Cut GPUs in rank order into stages."""
-    size = column.footprint.ranks_per_stage
-    return tuple(tuple(ranks[i : i + size]) for i in range(0, len(ranks), size))
 
 
 def _host(classes: Sequence[NodeClass], columns: Sequence[Column], choice: Choice) -> Hosted:
@@ -61,7 +55,7 @@ def _fullest(nodes: Sequence[str], left: Mapping[str, Mapping[Piece, int]], piec
 
 def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
     """Give every rank a GPU: replicas that need whole links choose first, then the largest pieces."""
-    free = {node: [list(i.gpus) for i in topology.islands(node)] for _, nodes in hosted for node in nodes}
+    free = {node: [list(i.gpus) for i in node_islands(topology, node)] for _, nodes in hosted for node in nodes}
     order = sorted(range(len(hosted)), key=lambda r: (hosted[r][0].share != "alone", -max(_sizes(hosted[r][0])), r))
     seats: dict[int, tuple[str, ...]] = {}
     for r in order:
@@ -75,13 +69,3 @@ def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
 
 def _sizes(column: Column) -> list[int]:
     return [sum(piece.counts) for piece in column.pieces]
-
-
-def take(topology: Topology, slot: Slot, free: Sequence[list[str]], *, spread: bool) -> list[str]:
-    """Take the GPUs of one slot from what is free on the node's islands, in rank order; ``spread``: over NICs."""
-    chosen = []
-    for island, count in zip(free, slot.counts, strict=True):
-        picked = (seat_order(topology, island) if spread else tuple(island))[:count]
-        chosen.append(sorted(picked, key=island.index))
-        island[:] = [gpu for gpu in island if gpu not in picked]
-    return [chosen[i].pop(0) for part in slot.parts for i, n in enumerate(part) for _ in range(n)]

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, islice, permutations, product
 
-from optimizer.topology.classes import NodeClass
+from optimizer.topology.classes import NodeClass, node_islands, seat_order
+from optimizer.topology.graph import Topology
 
 EXHAUSTIVE = 400
 """Up to so many ways to fill a node all are tried; beyond, only parts on the fewest islands, islands in order."""
@@ -51,6 +52,34 @@ class Footprint:
         if len(self.slots) == 1:
             return "1 node"
         return f"{len(self.slots)} nodes x {sum(self.slots[0].counts)} GPUs"
+
+
+def stages_of(footprint: Footprint, ranks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Cut GPUs in rank order into stages."""
+    size = footprint.ranks_per_stage
+    return tuple(tuple(ranks[i : i + size]) for i in range(0, len(ranks), size))
+
+
+def take(topology: Topology, slot: Slot, free: Sequence[list[str]], *, spread: bool) -> list[str]:
+    """Take the GPUs of one slot from what is free on a node's islands, in rank order; ``spread``: over NICs."""
+    chosen = []
+    for island, count in zip(free, slot.counts, strict=True):
+        picked = (seat_order(topology, island) if spread else tuple(island))[:count]
+        chosen.append(sorted(picked, key=island.index))
+        island[:] = [gpu for gpu in island if gpu not in picked]
+    return [chosen[i].pop(0) for part in slot.parts for i, n in enumerate(part) for _ in range(n)]
+
+
+def first_seats(
+    topology: Topology, classes: Sequence[NodeClass], footprint: Footprint, *, spread: bool
+) -> tuple[tuple[str, ...], ...]:
+    """Return GPU ids by stage on the first nodes of each class: seats that stand for all of this footprint."""
+    nodes = {index: iter(node_class.nodes) for index, node_class in enumerate(classes)}
+    ranks: list[str] = []
+    for slot in footprint.slots:
+        free = [list(island.gpus) for island in node_islands(topology, next(nodes[slot.node_class]))]
+        ranks += take(topology, slot, free, spread=spread)
+    return stages_of(footprint, ranks)
 
 
 def footprints(

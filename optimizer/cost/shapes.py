@@ -1,0 +1,112 @@
+"""Every admissible replica priced: each layout, on each kind of seats, with fair or whole shares of shared links."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from optimizer.cost import settings
+from optimizer.cost.case import Case
+from optimizer.cost.estimate import estimate
+from optimizer.cost.options import operating_points
+from optimizer.cost.quantities import Estimate
+from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.engine import EngineSpec
+from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.layout import Layout
+from optimizer.topology.bandwidth import Share, reservations, wiring
+from optimizer.topology.classes import NodeClass
+from optimizer.topology.footprints import Footprint, first_seats, footprints
+from optimizer.topology.graph import Topology
+from optimizer.topology.wiring import Wiring
+
+
+@dataclass(frozen=True)
+class Market:
+    """What prices are made from: the model, its traffic, the engine, and the measured constants of each GPU type."""
+
+    model: ModelSpec
+    workload: WorkloadSpec
+    engine: EngineSpec
+    gpus: Mapping[str, GpuSpec]
+    calibrations: Mapping[str, Calibration]
+
+    def case(self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int) -> Case:
+        """Return a replica as it would be started for ``concurrency`` requests in flight."""
+        gpu, choice = self.gpus[gpu_type], self.workload.engine
+        version = choice.version or self.engine.latest
+        return Case(
+            model=self.model,
+            layout=layout,
+            gpu=gpu,
+            wiring=paths,
+            engine=settings.resolve(choice, self.engine, gpu, self.model, self.workload, concurrency),
+            facts=settings.version_facts(self.engine, version),
+            calibration=self.calibrations[gpu_type],
+        )
+
+    def price(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], Estimate]:
+        """Return the estimate of one replica as a function of its concurrency."""
+        return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n)
+
+    def limit(self, gpu_type: str) -> int:
+        """Return the most requests the engine keeps in flight on this GPU."""
+        facts = settings.version_facts(self.engine, self.workload.engine.version or self.engine.latest)
+        return self.workload.engine.max_num_seqs or settings.most_sequences(facts, self.gpus[gpu_type])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A layout on one kind of seats, at every operating point that fits and meets the objectives."""
+
+    layout: Layout
+    footprint: Footprint
+    share: Share
+    stages: tuple[tuple[str, ...], ...]
+    """Seats that stand for all of this footprint."""
+    reserved: tuple[tuple[str, float], ...]
+    """Bytes/s set aside on each boundary those seats cross."""
+    points: tuple[Estimate, ...]
+    miss: Estimate
+    """The first point that does not fit or meet the objectives, else the last that does."""
+
+
+def shapes(
+    topology: Topology, classes: Sequence[NodeClass], layouts: Mapping[str, Sequence[Layout]], market: Market
+) -> Iterator[Shape]:
+    """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type."""
+    prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
+    joined = topology.joined
+    for gpu_type, admissible in layouts.items():
+        for (ranks, stages), same_degrees in _by_degrees(admissible).items():
+            for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
+                for share, seats, paths, reserved in _ways(topology, classes, footprint):
+                    for layout in same_degrees:
+                        key = (layout, gpu_type, paths)
+                        if key not in prices:
+                            price = market.price(layout, gpu_type, paths)
+                            prices[key] = operating_points(price, market.workload, market.limit(gpu_type))
+                        yield Shape(layout, footprint, share, seats, reserved, *prices[key])
+
+
+def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]]:
+    """Group layouts that need the same seats."""
+    groups: dict[tuple[int, int], list[Layout]] = {}
+    for layout in layouts:
+        groups.setdefault((layout.ranks_per_stage, layout.pp), []).append(layout)
+    return groups
+
+
+Way = tuple[Share, tuple[tuple[str, ...], ...], Wiring, tuple[tuple[str, float], ...]]
+
+
+def _ways(topology: Topology, classes: Sequence[NodeClass], footprint: Footprint) -> Iterator[Way]:
+    """Yield the ways to use shared links: fair, and alone where that gives more."""
+    fair: Wiring | None = None
+    for share in ("fair", "alone"):
+        seats = first_seats(topology, classes, footprint, spread=share == "alone")
+        paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
+        if share == "alone" and (not reserved or paths == fair):
+            return
+        fair = paths
+        yield share, seats, paths, reserved
