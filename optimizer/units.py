@@ -13,7 +13,7 @@ _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15
 _BINARY = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-GB = 10**9
+MB, GB = 10**6, 10**9
 
 _BYTES: dict[str, float] = {f"{p}B": float(f) for p, f in (_PREFIXES | _BINARY).items()} | {"KB": 1e3}
 _BYTES_PER_S: dict[str, float] = (

@@ -1,0 +1,61 @@
+"""One replica priced at one operating point: memory, time, rate, where the seconds go, and what is not measured."""
+
+from optimizer.cost.case import Case
+from optimizer.cost.memory import ledger
+from optimizer.cost.quantities import Estimate, Phases
+from optimizer.cost.serving import closed_loop, mean_context, new_tokens
+from optimizer.cost.step import decode, prefill
+from optimizer.cost.work import work
+from optimizer.inputs.workload import WorkloadSpec
+
+
+def estimate(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
+    """Return one replica priced with ``concurrency`` requests in flight; what does not fit is priced all the same."""
+    load = closed_loop(case, workload, concurrency)
+    per_sequence = workload.isl.mean + workload.osl.mean
+    memory, reasons = ledger(case, concurrency, per_sequence)
+    budget = case.engine.max_num_batched_tokens
+    todo = new_tokens(workload)
+    return Estimate(
+        concurrency=concurrency,
+        ttft_s=load.ttft_s,
+        tpot_s=load.tpot_s,
+        requests_per_s=load.requests_per_s,
+        output_tokens_per_s=load.requests_per_s * workload.osl.mean,
+        memory=memory,
+        breakdown=Phases(
+            prefill=prefill(case, min(todo, budget), workload.isl.mean - todo),
+            decode=decode(case, load.running, mean_context(workload)),
+        ),
+        fits=not reasons,
+        reasons=reasons,
+        notes=notes(case),
+        crossing_bytes_per_s=_crossing(case, workload, load.requests_per_s),
+    )
+
+
+def notes(case: Case) -> tuple[str, ...]:
+    """Return what in this price is not measured on this GPU."""
+    fits, gpu = case.calibration, case.gpu.id
+    said = []
+    if fits.gpu != gpu:
+        said.append(f"{gpu} has no calibration: priced from its datasheet with the efficiencies measured on {fits.gpu}")
+    said += [f"{fits.gpu}: {family} not measured: {origin}" for family, origin in sorted(fits.borrowed.items())]
+    return tuple(said)
+
+
+def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> float:
+    """Return mean bytes/s the replica sends over the boundary of its busiest domain, per direction.
+
+    TP groups that straddle k domains send 2(k-1)/k of every all-reduce; stages on other nodes pass on hidden state and
+    residual of every token.
+    """
+    tokens_per_s = requests_per_s * (new_tokens(workload) + workload.osl.mean)
+    hidden, group = work(case).hidden_bytes, case.wiring.group
+    layers = max(case.layout.layers_per_stage)
+    per_token = 0.0
+    if group.domains > 1 and group.outer == "rdma":
+        per_token += 2.0 * layers * 2.0 * (group.domains - 1) / group.domains * hidden
+    if any(hop.medium == "rdma" for hop in case.wiring.hops):
+        per_token += 2.0 * hidden
+    return tokens_per_s * per_token

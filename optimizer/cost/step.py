@@ -1,0 +1,228 @@
+"""Seconds of one step through a replica: all its layers and stages, by cause.
+
+A decode step replays a captured graph padded to a captured batch size, and is never shorter than the host's floor. A
+step with more tokens than are captured is launched by the host kernel by kernel: it takes as long as the slower of GPU
+and host. Steps in between run piecewise from graphs, the attention between the pieces launched by the host.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import ceil, log2
+
+from optimizer.cost.case import Case
+from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part, reduce_scatter
+from optimizer.cost.operators import (
+    attention_decode,
+    attention_prefill,
+    causal_pairs,
+    elementwise,
+    gemm,
+    head,
+    moe,
+    roofline,
+)  # fmt: skip
+from optimizer.cost.quantities import Breakdown
+from optimizer.cost.work import LayerWork, Work, work
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step computes, in the whole replica: prompts of equal length and sequences in decode."""
+
+    prompts: float = 0.0
+    tokens: float = 0.0
+    """New tokens of each prompt in this step."""
+    past: float = 0.0
+    """Tokens of each prompt already cached."""
+    decodes: float = 0.0
+    context: float = 0.0
+    """Cached tokens of each sequence in decode."""
+    distinct: float | None = None
+    """Experts hit per layer, where a measurement's router is known not to spread tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """One stage's step: GPU seconds by cause, and the step as the slower of GPU and host."""
+
+    gemm: float
+    attention: float
+    collectives: float
+    overhead: float
+    """Kernel gaps, elementwise traffic, sampling, and waiting for the host."""
+
+    @property
+    def total(self) -> float:
+        """Seconds of the stage."""
+        return self.gemm + self.attention + self.collectives + self.overhead
+
+
+def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
+    """Return the seconds of one step that prefills ``sequences`` prompts with ``tokens`` new tokens each."""
+    return step(case, Batch(prompts=sequences, tokens=tokens, past=past))
+
+
+def decode(case: Case, batch: float, context: float) -> Breakdown:
+    """Return the seconds until each of ``batch`` sequences with ``context`` cached tokens has its next token.
+
+    Under PP the batch runs as up to ``pp`` micro-batches, one per stage at a time.
+    """
+    micro = min(case.layout.pp, max(1, int(batch)))
+    return step(case, Batch(decodes=batch / micro, context=context))
+
+
+def step(case: Case, batch: Batch) -> Breakdown:
+    """Return the seconds of one (micro-)batch through all stages, hand-overs included."""
+    stages = stage_seconds(case, batch)
+    parts = [sum(getattr(s, name) for s in stages) for name in ("gemm", "attention", "collectives", "overhead")]
+    floor = case.calibration.host.step_floor if batch.prompts == 0 else 0.0
+    pipeline = _hand_overs(case, batch)
+    slack = max(0.0, floor - sum(parts) - pipeline)
+    return Breakdown(parts[0], parts[1], parts[2], pipeline, parts[3] + slack)
+
+
+def stage_seconds(case: Case, batch: Batch) -> tuple[Seconds, ...]:
+    """Return the seconds of every stage for one (micro-)batch."""
+    constants = work(case)
+    rows = _rows(case, batch)
+    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
+    last = len(constants.counts) - 1
+    return tuple(
+        _stage(case, constants, layers, counts, batch, rows, (stage == 0, stage == last))
+        for stage, counts in enumerate(constants.counts)
+    )
+
+
+def is_captured(case: Case, batch: Batch) -> bool:
+    """Whether the step replays a whole captured graph: decodes only, no more than the largest captured batch."""
+    sizes = case.engine.cuda_graph_sizes
+    most = sizes[-1] if sizes else case.facts.graph_batch_limit
+    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes <= most * case.layout.attn_dp
+
+
+def padded(case: Case, decodes: float) -> float:
+    """Return the captured batch that holds ``decodes`` sequences of one attention replica."""
+    sizes = case.engine.cuda_graph_sizes
+    slot = bisect_left(sizes, decodes)
+    return float(sizes[slot]) if slot < len(sizes) else decodes
+
+
+def _rows(case: Case, batch: Batch) -> float:
+    """Return rows of activations on one rank of an attention replica, padding included."""
+    each = batch.prompts * batch.tokens / case.layout.pcp + batch.decodes
+    each = ceil(each / case.layout.attn_dp) if case.layout.attn_dp > 1 else each
+    return padded(case, each) if is_captured(case, batch) else each
+
+
+def _layer(
+    case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float
+) -> tuple[float, float, float, float]:
+    """Return one layer's seconds: gemm, attention, collectives, elementwise."""
+    gemm_s = sum([gemm(matrix, rows) for matrix in kind.matrices])
+    if kind.experts is not None:
+        gemm_s += moe(kind.experts, rows * case.layout.attn_dp, kind.top_k, batch.distinct)
+    if batch.prompts:
+        gemm_s += sum([gemm(matrix, rows) for matrix in kind.prefill_matrices])
+    if batch.decodes:
+        gemm_s += sum([gemm(matrix, rows - _prompt_rows(case, batch)) for matrix in kind.decode_matrices])
+    return (
+        gemm_s,
+        _attention(case, kind, batch),
+        _collectives(case, constants, kind, batch, rows),
+        elementwise(kind.elementwise_bytes_per_token, rows, constants.elementwise_bytes_per_s),
+    )
+
+
+def _prompt_rows(case: Case, batch: Batch) -> float:
+    return batch.prompts * batch.tokens / (case.layout.pcp * case.layout.attn_dp)
+
+
+def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
+    layout, at = case.layout, kind.attention
+    seconds = 0.0
+    if batch.prompts:
+        prompts = batch.prompts / (layout.attn_dp * layout.pcp)
+        reach = at.index_top_k or at.reach
+        pairs = prompts * causal_pairs(batch.tokens, batch.past, reach)
+        io_bytes = prompts * (batch.tokens * at.io_bytes_per_token + batch.past * at.kv_bytes_per_token)
+        seconds += attention_prefill(at.flop_per_pair, pairs, io_bytes, at.prefill)
+        if at.index_top_k is not None:
+            every = prompts * causal_pairs(batch.tokens, batch.past, None)
+            seconds += roofline(0.0, every * at.index_flop_per_token, at.prefill)
+    if batch.decodes:
+        sequences = batch.decodes / layout.attn_dp
+        context = batch.context / layout.pcp
+        if at.index_top_k is not None:
+            index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token
+            seconds += attention_decode(index_bytes, flop, sequences, context, at.decode)
+        reach = at.index_top_k or at.reach
+        seen = min(context, reach) if reach is not None else context
+        seconds += attention_decode(at.kv_bytes_per_token, at.flop_per_cached, sequences, seen, at.decode)
+    return seconds
+
+
+def _collectives(case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float) -> float:
+    """Return one layer's communication inside the stage."""
+    layout, group, fits = case.layout, case.wiring.group, case.calibration
+    seconds = 0.0
+    if kind.all_reduces:
+        message = rows * constants.hidden_bytes
+        seconds += kind.all_reduces * all_reduce(fits, message, part(group, layout.tp))
+    if kind.exchanges:
+        everyone = part(group, layout.tp * layout.attn_dp)
+        message = rows * layout.attn_dp * constants.hidden_bytes
+        seconds += all_gather(fits, message, everyone) + reduce_scatter(fits, message, everyone)
+    if layout.dcp > 1 and batch.decodes:
+        queries = batch.decodes / layout.attn_dp * constants.query_bytes * layout.dcp / layout.tp
+        peers = part(group, layout.dcp)
+        seconds += all_gather(fits, queries, peers) + reduce_scatter(fits, queries, peers)
+    if layout.pcp > 1 and batch.prompts:
+        written = batch.prompts * batch.tokens / layout.attn_dp * constants.kv_written_bytes / layout.tp
+        seconds += all_gather(fits, written, part(group, layout.pcp))
+    return seconds
+
+
+def _stage(
+    case: Case, constants: Work, layers: list[tuple[float, float, float, float]], counts: tuple[int, ...],
+    batch: Batch, rows: float, ends: tuple[bool, bool],
+) -> Seconds:  # fmt: skip
+    """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
+    gemm_s = attention_s = collectives_s = overhead_s = 0.0
+    kernels = launches = 0
+    for count, layer, kind in zip(counts, layers, constants.kinds, strict=True):
+        gemm_s += count * layer[0]
+        attention_s += count * layer[1]
+        collectives_s += count * layer[2]
+        overhead_s += count * layer[3]
+        kernels += count * kind.kernels
+        launches += count * kind.launches
+    first, last = ends
+    tp_group = part(case.wiring.group, case.layout.tp)
+    if first:
+        collectives_s += all_reduce(case.calibration, rows * constants.hidden_bytes, tp_group)
+    if last:
+        finished = (batch.prompts + batch.decodes) / case.layout.attn_dp
+        gemm_s += head(constants.head, finished, 0.0)
+        overhead_s += finished * case.calibration.host.per_sequence
+        collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
+    overhead_s += kernels * case.calibration.kernel
+    gpu_s = gemm_s + attention_s + collectives_s + overhead_s
+    waiting_s = max(0.0, _host(case, batch, rows, launches) - gpu_s)
+    return Seconds(gemm_s, attention_s, collectives_s, overhead_s + waiting_s)
+
+
+def _host(case: Case, batch: Batch, rows: float, launches: int) -> float:
+    """Return the seconds the host needs to launch a stage's kernels; 0 when a whole graph is replayed."""
+    if is_captured(case, batch):
+        return 0.0
+    host = case.calibration.host
+    seconds = launches * host.launch * (1.0 + host.launch_per_doubling * log2(case.layout.tp))
+    if case.engine.cuda_graphs and rows <= case.facts.graph_prefill_tokens:
+        seconds *= host.graphed_share
+    return seconds + host.step_floor
+
+
+def _hand_overs(case: Case, batch: Batch) -> float:
+    """Return the seconds of all hand-overs between stages: hidden state and residual of every row."""
+    message = 2.0 * _rows(case, batch) * work(case).hidden_bytes if case.wiring.hops else 0.0
+    return sum([hand_over(case.calibration, message, hop, case.layout.tp) for hop in case.wiring.hops])
