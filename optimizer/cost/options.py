@@ -32,15 +32,19 @@ def meets_slo(estimate: Estimate, workload: WorkloadSpec) -> bool:
 
 def operating_points(
     price: Callable[[int], Estimate], workload: WorkloadSpec, limit: int
-) -> tuple[tuple[Estimate, ...], Estimate | None]:
-    """Return the points that fit and meet the objectives, ascending, and the first that does not (the nearest miss).
+) -> tuple[tuple[Estimate, ...], Estimate]:
+    """Return the points that fit and meet the objectives, ascending, and the nearest miss (or the last point).
 
-    More requests in flight need more memory and never answer sooner, so the search ends at the first miss.
+    More requests in flight need more memory, so the search ends at the first that does not fit.
     """
     points: list[Estimate] = []
+    miss: Estimate | None = None
     for concurrency in concurrencies(workload, limit):
         estimate = price(concurrency)
-        if not (estimate.fits and meets_slo(estimate, workload)):
-            return tuple(points), estimate
-        points.append(estimate)
-    return tuple(points), None
+        if estimate.fits and meets_slo(estimate, workload):
+            points.append(estimate)
+            continue
+        miss = miss or estimate
+        if not estimate.fits:
+            break
+    return tuple(points), miss or points[-1]

@@ -42,18 +42,18 @@ def _fill(
 ) -> Iterator[Pattern]:
     """Yield maximal fillings: how many of the first piece, most first, then the rest."""
     if not pieces:
-        if not any(_room(sizes, links, piece) for piece, _ in held):
+        if not any(room(sizes, links, piece) for piece, _ in held):
             yield Pattern(tuple((piece, n) for piece, n in held if n))
         return
     piece, rest = pieces[0], pieces[1:]
-    most = _room(sizes, links, piece)
+    most = room(sizes, links, piece)
     for n in range(most, -1 if rest else most - 1, -1):
         left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
         free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
         yield from _fill(left, free, rest, (*held, (piece, n)))
 
 
-def _room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:
+def room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:
     """Return how many of a piece still fit on what is left of a node."""
     by_gpus = (s // c for s, c in zip(sizes, piece.counts, strict=True) if c)
     by_links = (int(links[name] / share + _SLACK) for name, share in piece.shares if share > 0)
