@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from optimizer.inputs.schema import Count, Natural, Record
 
@@ -131,6 +131,23 @@ class LayerRun(Layer):
     count: Count
 
 
+def _written_out(runs: object) -> object:
+    """Return the runs with every ``{repeat: n, runs: [...]}`` written out n times."""
+    if not isinstance(runs, list | tuple):
+        return runs
+    flat: list[object] = []
+    for run in runs:
+        match run:
+            case {"repeat": int(times), "runs": [*inner], **rest} if not rest and 1 <= times <= 1024:
+                flat.extend(inner * times)
+            case _:
+                flat.append(run)
+    return tuple(flat)
+
+
+LayerRuns = Annotated[tuple[LayerRun, ...], BeforeValidator(_written_out), Field(min_length=1)]
+"""Runs in order; ``{repeat: 18, runs: [...]}`` stands for a pattern that returns 18 times."""
+
 Scheme = Literal["bf16", "fp8", "fp8-block", "int8", "int4", "mxfp4", "nvfp4"]
 """How a weight matrix is stored. fp8: a scale per channel or tensor; fp8-block: one per 128x128; int4: by groups."""
 
@@ -155,12 +172,18 @@ class ModelSpec(Record):
     vocab: Count
     context: Count
     """Longest sequence the model was made for, in tokens."""
-    runs: tuple[LayerRun, ...] = Field(min_length=1)
+    runs: LayerRuns
     tied_embeddings: bool = False
     position_embeddings: Natural = 0
     """Learned positions (rows of the model's width), 0 for rotary or ALiBi."""
     extra_norm_parameters: Natural = 1
     """Norm vectors outside the layers: 1 for a final RMS norm."""
+    head_bias: bool = False
+    """A bias on the logits (Phi-2)."""
+    rotary_numbers: Natural = 0
+    """Numbers in the tables of rotary angles that engines keep on every GPU (rows times width), 0 for none."""
+    vision_parameters: Natural = 0
+    """Parameters of the vision tower and projector that engines load too; no part of the text model's counts."""
     quantization: Quantization | None = None
     """The checkpoint's own scheme, None for 16 bits."""
     max_model_len: Count | None = None
