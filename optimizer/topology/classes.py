@@ -1,0 +1,198 @@
+"""Which GPUs of a node, and which nodes, no path question can tell apart: the solver need not either."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from optimizer.topology.bandwidth import leaf_terms
+from optimizer.topology.graph import Node, Topology
+from optimizer.topology.meeting import scale_up_parts
+from optimizer.topology.reach import Reach, boundary_bytes_per_s, leaf_switches, reach, sharers
+
+
+@dataclass(frozen=True)
+class Island:
+    """Placeable GPUs of one node that may change seats without any fair rate changing."""
+
+    gpus: tuple[str, ...]
+    """Ids in local order."""
+    gpu_type: str
+    speed_factor: float
+    key: tuple[Hashable, ...]
+    """What tells it from other islands; equal keys in different nodes mean equal islands."""
+
+
+@dataclass(frozen=True)
+class IslandShape:
+    """An island without names."""
+
+    gpu_type: str
+    size: int
+    speed_factor: float
+
+
+@dataclass(frozen=True)
+class NodeClass:
+    """Equal nodes at one place of the fabric; their islands agree in order."""
+
+    nodes: tuple[str, ...]
+    islands: tuple[IslandShape, ...]
+    leaf: str | None
+    """Leaf group; None: not on a fabric."""
+    nvlink_domain: str | None = None
+    """The NVSwitch domain when it spans nodes: nodes of one domain reach each other at NVLink speed."""
+
+
+def node_islands(topology: Topology, node: str) -> tuple[Island, ...]:
+    """Return the islands of a node by their first GPU; empty when none of its GPUs can hold a rank."""
+    record = topology.node(node)
+    return tuple(
+        Island(tuple(record.gpus[index] for index in indices), gpu_type, speed, key)
+        for indices, gpu_type, speed, key in _local_islands(topology, record)
+    )
+
+
+def node_classes(topology: Topology) -> tuple[NodeClass, ...]:
+    """Return the classes of nodes that can hold ranks, in file order of their first nodes."""
+    if ("classes",) not in topology.memo:
+        topology.memo["classes",] = _node_classes(topology)
+    found = topology.memo["classes",]
+    assert isinstance(found, tuple)
+    return found
+
+
+def leaf_of(topology: Topology, node: str) -> str | None:
+    """Return the leaf group of a node; None without a fabric or a NIC."""
+    return topology.node(node).leaf
+
+
+def joined(topology: Topology, a: str | None, b: str | None) -> bool:
+    """Return whether GPUs under two leaf groups reach each other over the fabric."""
+    if a is None or b is None or topology.cluster.fabric is None:
+        return False
+    return a == b or all(_uplinks(topology, leaf) > 0 for leaf in (a, b))
+
+
+def joins_nodes(topology: Topology) -> bool:
+    """Return whether any two nodes reach each other: over a fabric or an NVSwitch domain of several nodes."""
+    nodes = topology.node_by_name.values()
+    return topology.cluster.fabric is not None or any(node.nvlink_domain for node in nodes)
+
+
+def seat_order(topology: Topology, gpus: Sequence[str]) -> tuple[str, ...]:
+    """Return the GPUs of an island so that every leading part of them is spread over as many NICs as it can be."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    turns = []
+    for index, gpu in enumerate(gpus):
+        nics = reach(topology, gpu).nics
+        turns.append((seen[nics], index, gpu))
+        seen[nics] += 1
+    return tuple(gpu for _, _, gpu in sorted(turns))
+
+
+def _uplinks(topology: Topology, leaf: str) -> float:
+    """Return the bytes/s that leave a leaf group upwards; inf when it is the only switch."""
+    return sum(boundary_bytes_per_s(topology, switch) for switch in leaf_switches(topology, leaf))
+
+
+_Local: TypeAlias = tuple[tuple[int, ...], str, float, tuple[Hashable, ...]]
+
+
+def _local_islands(topology: Topology, node: Node) -> tuple[_Local, ...]:
+    """Return islands as local indices; equal nodes share the answer."""
+    key = ("islands", node.blueprint, leaf_terms(topology, node.name))
+    if key not in topology.memo:
+        topology.memo[key] = _find_islands(topology, node)
+    found = topology.memo[key]
+    assert isinstance(found, tuple)
+    return found
+
+
+def _find_islands(topology: Topology, node: Node) -> tuple[_Local, ...]:
+    members = tuple(reach(topology, gpu) for gpu in node.gpus if topology.gpu(gpu).placeable)
+    parts = scale_up_parts(members)
+    numbers: dict[Hashable, int] = {}
+    islands: dict[tuple[Hashable, ...], list[Reach]] = {}
+    for number, part in enumerate(parts):
+        part_number = number if len(part) > 1 else None
+        marks = _direct_marks(topology, part)
+        for member in part:
+            place = (member.switch, member.socket) if len(parts) > 1 else ()
+            ordinals = tuple(name and numbers.setdefault(name, len(numbers)) for name in place)
+            key = (part_number, *ordinals, marks[member.id], *_links(topology, member), *_outward(topology, member))
+            islands.setdefault((member.gpu.type, member.gpu.speed_factor, *key), []).append(member)
+    found = [
+        (tuple(m.gpu.local_index for m in island), island[0].gpu.type, island[0].gpu.speed_factor, key)
+        for key, island in islands.items()
+    ]
+    return tuple(sorted(found, key=lambda island: island[0]))
+
+
+def _direct_marks(topology: Topology, part: Sequence[Reach]) -> dict[str, Hashable]:
+    """Return what tells GPUs on direct cables apart: nothing when every pair carries the lesser of its two ends."""
+    arcs = topology.graph.adj
+    rates = {(a.id, b.id): arcs[a.id][b.id]["bytes_per_s"] for a in part for b in part if b.id in a.peers}
+    if not rates:
+        return dict.fromkeys((member.id for member in part), None)
+    if None in rates.values():
+        return {member.id: member.gpu.local_index for member in part}
+    ends = {a.id: max((rates.get((a.id, b.id), 0.0) for b in part), default=0.0) for a in part}
+    even = all(rates.get((a, b)) == min(ends[a], ends[b]) for a in ends for b in ends if a != b)
+    return {member.id: ends[member.id] if even else member.gpu.local_index for member in part}
+
+
+def _links(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
+    """Return the rates of a GPU's own links."""
+    arcs = topology.graph.adj[member.id].values()
+    return tuple(arc["bytes_per_s"] for arc in arcs if arc["kind"] in ("nvlink", "pcie"))
+
+
+def _outward(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
+    """Return the fair shares of a GPU on its ways out."""
+    boundaries = [*member.via, *sorted(member.nics)]
+    if not member.crosses_rails or _leaf_groups(topology) > 1:
+        boundaries += [*member.leaves, *([member.pod] if member.pod else [])]
+    ports = (
+        topology.graph.adj[nic][leaf]["bytes_per_s"] for nic, leaf in zip(member.nics, member.leaves, strict=False)
+    )
+    shares = (boundary_bytes_per_s(topology, b) / max(1, sharers(topology, b)) for b in boundaries)
+    return (len(member.via), len(member.nics), *ports, *shares)
+
+
+def _leaf_groups(topology: Topology) -> int:
+    key = ("leaf groups",)
+    if key not in topology.memo:
+        topology.memo[key] = len({node.leaf for node in topology.node_by_name.values()})
+    return int(topology.memo[key])
+
+
+def _node_classes(topology: Topology) -> tuple[NodeClass, ...]:
+    members: dict[tuple[Hashable, ...], list[str]] = {}
+    for name, node in topology.node_by_name.items():
+        islands = _local_islands(topology, node)
+        if islands:
+            shape = tuple((len(indices), key) for indices, _, _, key in islands)
+            nics = _nic_pattern(topology, node)
+            members.setdefault((shape, nics, node.leaf, node.nvlink_domain), []).append(name)
+    return tuple(_node_class(topology, tuple(nodes)) for nodes in members.values())
+
+
+def _node_class(topology: Topology, nodes: tuple[str, ...]) -> NodeClass:
+    first = topology.node(nodes[0])
+    shapes = tuple(
+        IslandShape(gpu_type, len(indices), speed) for indices, gpu_type, speed, _ in _local_islands(topology, first)
+    )
+    return NodeClass(nodes, shapes, first.leaf, first.nvlink_domain)
+
+
+def _nic_pattern(topology: Topology, node: Node) -> Hashable:
+    """Return which GPUs share NICs, by occurrence: what a replica that has them alone gets depends on it."""
+    key = ("nic pattern", node.blueprint)
+    if key not in topology.memo:
+        vertices = topology.graph.nodes
+        numbers: dict[Hashable, int] = {}
+        ways = [vertices[gpu]["nics"] for gpu in node.gpus if topology.gpu(gpu).placeable]
+        topology.memo[key] = tuple(numbers.setdefault(nics, len(numbers)) for nics in ways)
+    found: Hashable = topology.memo[key]
+    return found
