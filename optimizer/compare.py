@@ -1,0 +1,158 @@
+"""Candidates and plans side by side: short names, shares of a step, equal replicas, where plans differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from optimizer.cost.quantities import EngineSettings, RankMemory
+from optimizer.plan import Candidate, Plan, Replica
+from optimizer.units import show_bytes, show_seconds
+
+
+def candidate_label(candidate: Candidate) -> str:
+    """Return a candidate's short name: "tp4pp2", with ep where it exceeds 1."""
+    pp = f"pp{candidate.pp}" if candidate.pp > 1 else ""
+    return f"tp{candidate.tp}{pp}" + (f"ep{candidate.ep}" if candidate.ep > 1 else "")
+
+
+def shares(parts: Mapping[str, float] | None) -> dict[str, float]:
+    """Return each part's share of the step's seconds, largest first; empty without a step."""
+    total = sum((parts or {}).values())
+    return {k: v / total for k, v in sorted((parts or {}).items(), key=lambda kv: (-kv[1], kv[0]))} if total else {}
+
+
+@dataclass(frozen=True)
+class ReplicaGroup:
+    """Replicas that differ in nothing but their seats: TP x PP x DP with ``dp`` of them."""
+
+    numbers: tuple[int, ...]
+    """Their places in the plan, from 0."""
+    members: tuple[Replica, ...]
+
+    @property
+    def one(self) -> Replica:
+        """Any of them."""
+        return self.members[0]
+
+    @property
+    def dp(self) -> int:
+        """How many there are."""
+        return len(self.members)
+
+    @property
+    def degrees(self) -> str:
+        """The degrees as written in tables: "TP4 x PP2 x DP2"."""
+        return f"TP{self.one.tp} x PP{self.one.pp} x DP{self.dp}"
+
+    @property
+    def label(self) -> str:
+        """Short name: "2 x tp4pp2 bf16 on h200-sxm"."""
+        return f"{self.dp} x {self.one.layout.label} {self.one.weights} on {self.one.gpu_type}"
+
+
+def replica_groups(plan: Plan) -> tuple[ReplicaGroup, ...]:
+    """Return the plan's replicas grouped by everything but their seats, in order of first appearance."""
+    groups: dict[str, list[tuple[int, Replica]]] = {}
+    for index, replica in enumerate(plan.replicas):
+        key = replica.model_dump_json(exclude={"seats", "reservations"})
+        groups.setdefault(key, []).append((index, replica))
+    return tuple(ReplicaGroup(*zip(*members, strict=True)) for members in groups.values())
+
+
+@dataclass(frozen=True)
+class Row:
+    """One property of several plans."""
+
+    key: str
+    values: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the plans disagree on it."""
+        return len(set(self.values)) > 1
+
+
+def plan_rows(plans: Sequence[Plan]) -> tuple[Row, ...]:
+    """Return what plans are compared by: layout, engine, estimate, proof and seats, as text for people."""
+    columns = [_properties(plan) for plan in plans]
+    return tuple(Row(key, tuple(column[key] for column in columns)) for key in columns[0])
+
+
+def _properties(plan: Plan) -> dict[str, str]:
+    groups, totals, objective = replica_groups(plan), plan.totals, plan.objective
+    cost = f"{totals.cost_per_h:,.2f} {totals.currency}/h" if totals.cost_per_h is not None else "no prices"
+    return {
+        "status": plan.status,
+        "objective": f"{objective.name} {objective.value:,.6g} {objective.unit}",
+        "gap": f"{objective.gap:.2%}",
+        "layout": "; ".join(group.label for group in groups),
+        "GPUs": str(totals.gpus),
+        "output tokens/s": f"{totals.output_tokens_per_s:,.1f}",
+        "requests/s": f"{totals.requests_per_s:,.3g}",
+        "TTFT": show_seconds(totals.ttft_s),
+        "TPOT": show_seconds(totals.tpot_s),
+        "cost": cost,
+        "KV cache": ", ".join(sorted({r.kv_cache for r in plan.replicas})),
+        "KV tokens": f"{sum(kv_tokens(r) for r in plan.replicas):,}",
+        "fullest GPU": _fullest(plan),
+        "engine": "; ".join(sorted({_engine(r.engine) for r in plan.replicas})),
+        "seats": "; ".join(_seats(plan)),
+    }
+
+
+def kv_tokens(replica: Replica) -> int:
+    """Return the tokens that the replica's KV pool holds."""
+    return min((rank.kv_tokens for rank in replica.estimate.memory), default=0)
+
+
+def fixed_bytes(rank: RankMemory) -> int:
+    """Return what a rank holds before any KV: weights, activations, overhead."""
+    return rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes
+
+
+def _fullest(plan: Plan) -> str:
+    ranks = [rank for replica in plan.replicas for rank in replica.estimate.memory]
+    if not ranks:
+        return "unknown"
+    rank = max(ranks, key=lambda r: (fixed_bytes(r) / r.capacity_bytes, r.rank))
+    return f"{show_bytes(fixed_bytes(rank))} of {show_bytes(rank.capacity_bytes)} before KV"
+
+
+def _engine(engine: EngineSettings) -> str:
+    return (
+        f"{engine.name} {engine.version}, utilization {engine.gpu_memory_utilization:g}, "
+        f"{engine.max_num_seqs} seqs, {engine.max_num_batched_tokens} tokens/step, len {engine.max_model_len}"
+    )
+
+
+def _seats(plan: Plan) -> list[str]:
+    return [
+        f"{index}: " + ", ".join(f"{node}[{indices}]" for node, indices in node_indices(replica))
+        for index, replica in enumerate(plan.replicas)
+    ]
+
+
+def node_indices(replica: Replica) -> tuple[tuple[str, str], ...]:
+    """Return (node, local indices in rank order) of a replica: (("node01", "0 1 2 3"), ...)."""
+    by_node = groupby(sorted(replica.seats, key=lambda seat: seat.rank), key=lambda seat: seat.node)
+    return tuple((node, " ".join(str(seat.local_index) for seat in seats)) for node, seats in by_node)
+
+
+def input_differences(a: Plan, b: Plan) -> tuple[Row, ...]:
+    """Return the input keys on which two plans differ, as resolved: cluster, model, workload, options."""
+    ours, theirs = (_flat(plan.inputs.model_dump(mode="json")) | _options(plan) for plan in (a, b))
+    keys = [*ours, *(key for key in theirs if key not in ours)]
+    rows = (Row(key, (ours.get(key, "absent"), theirs.get(key, "absent"))) for key in keys)
+    return tuple(row for row in rows if row.differs)
+
+
+def _options(plan: Plan) -> dict[str, str]:
+    return {f"option {key}": value for key, value in plan.provenance.options.items()}
+
+
+def _flat(value: object, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}".lstrip(".")).items()}
+    if isinstance(value, list):
+        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{path}[{i}]").items()}
+    return {path: str(value)}

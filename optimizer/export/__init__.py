@@ -1,0 +1,12 @@
+"""How it is run: a plan to deployment files, as text; nothing is written here."""
+
+from collections.abc import Callable
+
+from optimizer.export import vllm
+from optimizer.export.artifact import Artifact
+from optimizer.plan import Plan
+
+EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {"vllm": vllm.export}
+"""Targets by name."""
+
+__all__ = ["EXPORTERS", "Artifact"]

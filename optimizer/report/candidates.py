@@ -1,0 +1,88 @@
+"""Candidates and plans side by side, for people."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from optimizer.compare import Row, candidate_label, shares
+from optimizer.plan import Candidate
+from optimizer.report.tables import Screen, columns, of_capacity, percent
+from optimizer.units import show_seconds
+
+PARTS = ("gemm", "attention", "collectives", "pipeline", "overhead")
+WIDE = 120
+"""From this width on the table shows every column."""
+
+
+def candidate_table(title: str, candidates: Sequence[Candidate], screen: Screen) -> RenderableType:
+    """Return candidates in the given order, each with what it loses on against the best of them."""
+    if not candidates:
+        return Group(Text(), Text("No layout is admissible."))
+    wide = screen.width >= WIDE
+    heads = ("layout", "DP", "tokens/s", "TTFT", "TPOT", "fullest GPU", *(("where",) if wide else ()), "loses on")
+    rows = [_row(candidate, _differing(candidates), wide=wide) for candidate in candidates]
+    left = (0, 6, 7)
+    return columns(title, heads, rows, left=left)
+
+
+def _row(candidate: Candidate, named: Sequence[str], *, wide: bool) -> tuple[Text, ...]:
+    lost = "; ".join(part for part in ("chosen" if candidate.chosen else "", candidate.why) if part) or "nothing: best"
+    style = "green" if candidate.chosen else "" if candidate.fits and candidate.meets else "dim"
+    place = (f"{candidate.span}, {candidate.gpu_type}",) if wide else ()
+    figures = (
+        " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)]),
+        str(candidate.dp),
+        "-" if candidate.output_tokens_per_s is None else f"{candidate.output_tokens_per_s:,.0f}",
+        "-" if candidate.ttft_s is None else show_seconds(candidate.ttft_s),
+        "-" if candidate.tpot_s is None else show_seconds(candidate.tpot_s),
+        of_capacity(candidate.memory_bytes, candidate.capacity_bytes),
+    )
+    return tuple(Text(cell, style=style) for cell in (*figures, *place, lost))
+
+
+def _differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return the properties that a label must name because the candidates do not share them."""
+    names = ("weights", "kv_cache", "gpu_type", "span")
+    return tuple(name for name in names if len({getattr(c, name) for c in candidates}) > 1)
+
+
+def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
+    """Return where the seconds of one prefill and one decode step go, in percent of each."""
+    told = [candidate for candidate in candidates if candidate.decode or candidate.prefill]
+    if not told:
+        return Group()
+    named = _differing(told)
+    rows = [
+        (
+            " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)]),
+            phase,
+            show_seconds(sum(parts.values())),
+            *(percent(shares(parts).get(part, 0.0)) for part in PARTS),
+        )
+        for candidate in told
+        for phase, parts in (("prefill", candidate.prefill), ("decode", candidate.decode))
+        if parts
+    ]
+    heads = ("layout", "phase", "step", *PARTS)
+    return columns("Where the time goes", heads, rows, left=(0, 1))
+
+
+def plan_table(names: Sequence[str], rows: Sequence[Row]) -> RenderableType:
+    """Return plans side by side; what differs is marked."""
+    body = [
+        tuple(
+            Text(cell, style="bold" if row.differs else "dim")
+            for cell in ("*" if row.differs else "", row.key, *row.values)
+        )
+        for row in rows
+    ]
+    return columns("Plans side by side (* differs)", ("", "", *names), body, left=tuple(range(len(names) + 2)))
+
+
+def input_table(names: Sequence[str], rows: Sequence[Row]) -> RenderableType:
+    """Return the input keys on which two plans differ."""
+    if not rows:
+        return Group(Text(), Text("Both plans have the same inputs."))
+    body = [(row.key, *row.values) for row in rows]
+    return columns("Inputs that differ", ("key", *names), body, left=tuple(range(len(names) + 1)))

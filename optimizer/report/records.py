@@ -1,0 +1,79 @@
+"""Records for programs: plan.json and back, and the JSON of the other commands. Same values, same bytes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from optimizer.compare import Row
+from optimizer.cost.quantities import Estimate
+from optimizer.errors import InfeasibleError, InputError
+from optimizer.inputs.complaints import validated
+from optimizer.inputs.documents import read_document
+from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
+
+
+def plan_text(plan: Plan) -> str:
+    """Return plan.json: keys in the order of the schema, floats as the shortest text that reads to the same value."""
+    return plan.model_dump_json(indent=2) + "\n"
+
+
+def read_plan(path: str) -> Plan:
+    """Return the plan of a file that ``solve -o`` wrote; InputError on another schema version or a wrong key."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; write one with `tpopt solve CLUSTER MODEL -o plan.json`")
+    document = read_document(Path(path))
+    version = document.get("schema_version") if isinstance(document, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema_version: found {version!r}, this tpopt reads {SCHEMA_VERSION}; solve again")
+    return validated(Plan, document, path)
+
+
+def solved_text(plan: Plan, seconds: Mapping[str, float]) -> str:
+    """Return the plan as JSON with ``timing`` (seconds by step), which plan.json leaves out."""
+    return json_text({**json.loads(plan.model_dump_json()), "timing": dict(seconds)})
+
+
+def json_text(value: object) -> str:
+    """Return JSON text that ends in a line break; infinities become strings as in plan.json."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def estimate_record(estimate: Estimate, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the JSON record of one priced layout: seconds, tokens per second, bytes per rank, and the settings."""
+    record = asdict(estimate)
+    first = ("ttft_s", "tpot_s", "output_tokens_per_s", "requests_per_s", "concurrency", "fits", "reasons")
+    return {key: record[key] for key in first} | record | {"settings": dict(settings)}
+
+
+def candidate_record(candidate: Candidate) -> dict[str, object]:
+    """Return the JSON record of a candidate, with its memory as one object."""
+    record = candidate.model_dump(mode="json")
+    memory = {"used_bytes": candidate.memory_bytes, "capacity_bytes": candidate.capacity_bytes}
+    breakdown = {"prefill": record.pop("prefill"), "decode": record.pop("decode")}
+    return record | {"memory": memory | {"kv_tokens": candidate.kv_tokens}, "breakdown": breakdown}
+
+
+def row_record(row: Row) -> dict[str, object]:
+    """Return the JSON record of one compared property."""
+    return {"key": row.key, "values": list(row.values), "differs": row.differs}
+
+
+def infeasible_record(error: InfeasibleError) -> dict[str, object]:
+    """Return the JSON record of an infeasible answer."""
+    return {
+        "status": "infeasible",
+        "message": str(error),
+        "nearest_miss": list(error.nearest_miss),
+        "remedies": list(error.remedies),
+    }

@@ -1,0 +1,207 @@
+"""solve's answer for people: layout, seats, memory, proof, why it won, what it assumes."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups
+from optimizer.cost.quantities import RankMemory
+from optimizer.inputs.workload import Lengths, WorkloadSpec
+from optimizer.plan import Plan, Replica
+from optimizer.report.candidates import candidate_table, seconds_table
+from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
+from optimizer.units import show_bytes, show_bytes_per_s, show_seconds
+
+MAX_SEAT_LINES = 40
+"""More nodes than this are counted, not listed; plan.json holds every seat."""
+MAX_OTHERS = 5
+
+
+def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed: bool = False) -> RenderableType:
+    """Return the answer of ``solve``; ``assumed`` says that no workload was given."""
+    groups = replica_groups(plan)
+    return Group(
+        _headline(plan, groups),
+        pairs("Answer", _answer(plan, seconds, assumed=assumed)),
+        _layouts(groups),
+        _seats(plan),
+        _memory(plan, groups, screen),
+        _links(plan),
+        _why(plan, screen),
+        bullets("Notes", _notes(plan)),
+    )
+
+
+def _headline(plan: Plan, groups: tuple[ReplicaGroup, ...]) -> Text:
+    layout = " + ".join(group.degrees for group in groups)
+    text = f"{plan.inputs.model.name} on {plan.inputs.cluster.name}: {layout}, {plan.totals.gpus} GPUs"
+    return Text(text, style="bold green")
+
+
+def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Iterable[tuple[str, str]]:
+    totals, objective = plan.totals, plan.objective
+    yield "objective", f"{objective.name}: {objective.value:,.6g} {objective.unit}"
+    yield "proof", proof_line(plan, seconds)
+    yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
+    yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {totals.requests_per_s:,.3g} requests/s"
+    yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
+    if totals.cost_per_h is not None:
+        per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 10**6
+        yield "cost", f"{totals.cost_per_h:,.2f} {totals.currency}/h, {per_million:,.3g} per million output tokens"
+
+
+def proof_line(plan: Plan, seconds: Mapping[str, float]) -> str:
+    """Return status, bound, gap and seconds: "optimal" is only said when the bound equals the value."""
+    objective = plan.objective
+    took = f", {seconds['total'] if 'total' in seconds else sum(seconds.values()):.2g} s" if seconds else ""
+    return f"{plan.status}, bound {objective.bound:,.6g}, gap {objective.gap:.2%}{took}"
+
+
+def workload_line(workload: WorkloadSpec) -> str:
+    """Return the workload in one line."""
+    if workload.request_rate is not None:
+        load = f"{workload.request_rate:g} requests/s"
+    elif workload.concurrency is not None:
+        load = f"{workload.concurrency} requests in flight"
+    else:
+        load = "saturating load"
+    bounds = {"TTFT": workload.slo.ttft, "TPOT": workload.slo.tpot}
+    told = [f"{name} <= {show_seconds(bound)}" for name, bound in bounds.items() if bound is not None]
+    at = f" at p{workload.slo.percentile:g}" if told and workload.slo.percentile else ""
+    return f"ISL {_length(workload.isl)}, OSL {_length(workload.osl)}, {load}" + "".join(f", {t}" for t in told) + at
+
+
+def _length(length: Lengths) -> str:
+    return f"{length.mean} (cv {length.cv:g})" if length.cv else str(length.mean)
+
+
+def _layouts(groups: tuple[ReplicaGroup, ...]) -> RenderableType:
+    rows = [
+        (
+            _numbers(group), f"{group.one.tp} x {group.one.pp} x {group.dp}", group.one.gpu_type,
+            f"{group.one.weights}/{group.one.kv_cache}", str(group.one.estimate.concurrency),
+            show_seconds(group.one.estimate.ttft_s), show_seconds(group.one.estimate.tpot_s),
+            f"{group.one.estimate.output_tokens_per_s * group.dp:,.0f}",
+        )
+        for group in groups
+    ]  # fmt: skip
+    heads = ("replicas", "TPxPPxDP", "GPU", "weights/KV", "requests", "TTFT", "TPOT", "tokens/s")
+    settings = pairs("Engine", ((_numbers(group), _settings(group)) for group in groups))
+    return Group(columns("Layout", heads, rows, left=(0, 1, 2, 3)), settings)
+
+
+def _settings(group: ReplicaGroup) -> str:
+    one, engine = group.one, group.one.engine
+    more = {"EP": one.ep, "DCP": one.dcp, "PCP": one.pcp, "attention DP": one.attn_dp}
+    told = "".join(f", {name} {degree}" for name, degree in more.items() if degree > 1)
+    stages = f", layers {'+'.join(map(str, one.layers_per_stage))}" if one.pp > 1 else ""
+    return (
+        f"{engine.name} {engine.version}, max_num_seqs {engine.max_num_seqs}, "
+        f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_model_len {engine.max_model_len}{stages}{told}"
+    )
+
+
+def _numbers(group: ReplicaGroup) -> str:
+    """Return "0-3, 7": the replicas of a group by number."""
+    runs: list[list[int]] = []
+    for number in group.numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _seats(plan: Plan) -> RenderableType:
+    lines = [(str(number), *line) for number, replica in enumerate(plan.replicas) for line in _replica_seats(replica)]
+    heads = ("replica", "node", "stage", "ranks", "GPUs in rank order")
+    table = columns("Seats", heads, lines[:MAX_SEAT_LINES], left=(0, 1, 2, 3, 4))
+    left_out = len(lines) - MAX_SEAT_LINES
+    return Group(table, Text(f"  and {left_out} more lines (all in plan.json)")) if left_out > 0 else table
+
+
+def _replica_seats(replica: Replica) -> Iterable[tuple[str, str, str, str]]:
+    """Yield node, stage, ranks and local indices, one line for each node and stage."""
+    first = 0
+    by_stage: dict[tuple[int, str], list[int]] = {}
+    for seat in sorted(replica.seats, key=lambda seat: seat.rank):
+        by_stage.setdefault((seat.stage, seat.node), []).append(seat.local_index)
+    for (stage, node), indices in by_stage.items():
+        last = first + len(indices) - 1
+        yield node, str(stage), f"{first}-{last}" if last > first else str(first), " ".join(map(str, indices))
+        first = last + 1
+
+
+def _memory(plan: Plan, groups: tuple[ReplicaGroup, ...], screen: Screen) -> RenderableType:
+    width = max(8, min(40, screen.width - 72))
+    rows = [
+        (_numbers(group), str(rank.stage), *memory_row(rank, group.one, plan.inputs.workload, screen, width))
+        for group in groups
+        for rank in fullest_ranks(group.one.estimate.memory)
+    ]
+    heads = ("replicas", "stage", "weights", "other", "KV load/pool", "used", "capacity", "")
+    signs = "█ weights ▓ other ▒ KV" if screen.unicode else "# weights = other + KV"
+    title = f"Memory of the fullest GPU of each stage, GiB ({signs})"
+    return columns(title, heads, rows, left=(0, 1, 7))
+
+
+def fullest_ranks(memory: Iterable[RankMemory]) -> list[RankMemory]:
+    """Return the fullest rank of each stage, in stage order."""
+    by_stage: dict[int, RankMemory] = {}
+    for rank in memory:
+        held = by_stage.setdefault(rank.stage, rank)
+        if fixed_bytes(rank) > fixed_bytes(held):
+            by_stage[rank.stage] = rank
+    return [by_stage[stage] for stage in sorted(by_stage)]
+
+
+def memory_row(
+    rank: RankMemory, replica: Replica, workload: WorkloadSpec, screen: Screen, width: int
+) -> tuple[str, str, str, str, str, str]:
+    """Return weights, the rest, KV of this load and of the whole pool, the sum, capacity and its bar, in GiB.
+
+    A request holds its prompt and, in the mean, half of its answer.
+    """
+    sequences = replica.estimate.concurrency
+    tokens = sequences * (workload.isl.mean + workload.osl.mean / 2)
+    need = tokens * rank.kv_bytes_per_token + sequences * rank.kv_bytes_per_sequence
+    pool = max(0.0, rank.capacity_bytes - fixed_bytes(rank))
+    held = min(need, pool)
+    other = rank.activation_bytes + rank.overhead_bytes
+    used = fixed_bytes(rank) + held
+    bar = memory_bar(
+        (rank.weights_bytes, other, held), rank.capacity_bytes, width=width, unicode=screen.unicode
+    )  # fmt: skip
+    share = percent(used / rank.capacity_bytes) if rank.capacity_bytes else "-"
+    figures = (rank.weights_bytes, other, used, rank.capacity_bytes)
+    weights, rest, total, capacity = (show_bytes(value).removesuffix(" GiB") for value in figures)
+    kv = f"{show_bytes(held).removesuffix(' GiB')}/{show_bytes(pool).removesuffix(' GiB')}"
+    return weights, rest, kv, f"{total} ({share})", capacity, bar
+
+
+def _links(plan: Plan) -> RenderableType:
+    """Return what is set aside on shared boundaries, summed by domain; nothing when no replica crosses one."""
+    totals: dict[str, float] = {}
+    for replica in plan.replicas:
+        for reservation in replica.reservations:
+            totals[reservation.domain] = totals.get(reservation.domain, 0.0) + reservation.bytes_per_s
+    told = list(totals.items())
+    rows = [(domain, show_bytes_per_s(rate)) for domain, rate in told[:MAX_SEAT_LINES]]
+    return columns("Bandwidth set aside, per direction", ("boundary", "reserved"), rows) if rows else Group()
+
+
+def _why(plan: Plan, screen: Screen) -> RenderableType:
+    """Return the chosen layouts and the next best, each as equal replicas by itself."""
+    others = [candidate for candidate in plan.candidates if not candidate.chosen]
+    shown = [candidate for candidate in plan.candidates if candidate.chosen] + others[:MAX_OTHERS]
+    told = f" of {len(plan.candidates)} layouts" if len(shown) < len(plan.candidates) else ""
+    return Group(
+        candidate_table(f"Why it won: {len(shown)}{told}, each as equal replicas by itself", shown, screen),
+        seconds_table([candidate for candidate in shown if candidate.fits]),
+    )
+
+
+def _notes(plan: Plan) -> tuple[str, ...]:
+    estimates = (note for replica in plan.replicas for note in replica.estimate.notes)
+    return tuple(dict.fromkeys((*plan.provenance.notes, *estimates)))
