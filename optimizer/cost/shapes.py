@@ -76,7 +76,7 @@ def shapes(
 ) -> Iterator[Shape]:
     """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type."""
     prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
-    joined = topology.joined
+    joined = topology.cluster.fabric is not None
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
@@ -103,7 +103,8 @@ Way = tuple[Share, tuple[tuple[str, ...], ...], Wiring, tuple[tuple[str, float],
 def _ways(topology: Topology, classes: Sequence[NodeClass], footprint: Footprint) -> Iterator[Way]:
     """Yield the ways to use shared links: fair, and alone where that gives more."""
     fair: Wiring | None = None
-    for share in ("fair", "alone"):
+    shares: tuple[Share, ...] = ("fair", "alone")
+    for share in shares:
         seats = first_seats(topology, classes, footprint, spread=share == "alone")
         paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
         if share == "alone" and (not reserved or paths == fair):

@@ -28,7 +28,8 @@ def seat(
     """Return the seats of every chosen replica, largest first, each on the first nodes and GPUs that are free."""
     hosted = _host(classes, columns, choice)
     return tuple(
-        Seated(column, stages_of(column.footprint, gpus)) for (column, _), gpus in zip(hosted, _sit(topology, hosted), strict=True)
+        Seated(column, stages_of(column.footprint, gpus))
+        for (column, _), gpus in zip(hosted, _sit(topology, hosted), strict=True)
     )
 
 
@@ -56,13 +57,15 @@ def _fullest(nodes: Sequence[str], left: Mapping[str, Mapping[Piece, int]], piec
 def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
     """Give every rank a GPU: replicas that need whole links choose first, then the largest pieces."""
     free = {node: [list(i.gpus) for i in node_islands(topology, node)] for _, nodes in hosted for node in nodes}
-    order = sorted(range(len(hosted)), key=lambda r: (hosted[r][0].share != "alone", -max(_sizes(hosted[r][0])), r))
+    order = sorted(
+        range(len(hosted)), key=lambda r: (hosted[r][0].shape.share != "alone", -max(_sizes(hosted[r][0])), r)
+    )
     seats: dict[int, tuple[str, ...]] = {}
     for r in order:
         column, nodes = hosted[r]
         ranks: list[str] = []
         for slot, node in zip(column.footprint.slots, nodes, strict=True):
-            ranks += take(topology, slot, free[node], spread=column.share == "alone")
+            ranks += take(topology, slot, free[node], spread=column.shape.share == "alone")
         seats[r] = tuple(ranks)
     return tuple(seats[r] for r in range(len(hosted)))
 

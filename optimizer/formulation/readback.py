@@ -1,0 +1,87 @@
+"""From seated replicas to a plan: what each replica is, what the deployment gives, and what is proven."""
+
+from collections.abc import Sequence
+
+from optimizer.cost.shapes import Market
+from optimizer.formulation.instance import Instance
+from optimizer.formulation.objectives import value
+from optimizer.formulation.seating import Seated
+from optimizer.formulation.solve import Choice
+from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Totals
+from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.graph import Topology
+
+UNITS: dict[ObjectiveName, str] = {
+    "throughput": "output tokens/s",
+    "latency": "s per output token",
+    "ttft": "s to the first token",
+    "gpus": "GPUs",
+    "cost": "per hour",
+}
+
+
+def replica_of(topology: Topology, market: Market, seated: Seated) -> Replica:
+    """Return a replica priced on its actual seats."""
+    column, stages = seated.column, seated.stages
+    layout, gpu_type, share = column.layout, column.footprint.gpu_type, column.shape.share
+    paths = wiring(topology, stages, share)
+    case = market.case(layout, gpu_type, paths, column.point.concurrency)
+    reserved = reservations(topology, stages, share)
+    return Replica(
+        model=market.model.name,
+        gpu_type=gpu_type,
+        tp=layout.tp,
+        pp=layout.pp,
+        ep=layout.ep,
+        dcp=layout.dcp,
+        pcp=layout.pcp,
+        attn_dp=layout.attn_dp,
+        weights=layout.weights,
+        kv_cache=layout.kv_cache,
+        layers_per_stage=layout.layers_per_stage,
+        seats=tuple(_seats(topology, stages)),
+        share=share,
+        reservations=tuple(Reservation(domain=domain, bytes_per_s=rate) for domain, rate in reserved),
+        engine=case.engine,
+        estimate=market.price(layout, gpu_type, paths)(column.point.concurrency),
+    )
+
+
+def _seats(topology: Topology, stages: Sequence[Sequence[str]]) -> list[Seat]:
+    """Return the seats in rank order: stage by stage, TP fastest."""
+    gpus = [(stage, topology.gpu(gpu)) for stage, ranks in enumerate(stages) for gpu in ranks]
+    return [
+        Seat(rank=rank, stage=stage, node=gpu.node, gpu=gpu.id, local_index=gpu.local_index)
+        for rank, (stage, gpu) in enumerate(gpus)
+    ]
+
+
+def objective_of(instance: Instance, seated: Sequence[Seated], choice: Choice) -> Objective:
+    """Return the value in floats and its bound; a proven bound equals the value."""
+    rate = instance.workload.request_rate
+    demand = None if rate is None else rate * instance.workload.osl.mean
+    reached = value(instance.objective, [s.column for s in seated], demand)
+    bound = reached if choice.proven else choice.bound
+    gap = abs(bound - reached) / abs(reached) if reached else 0.0
+    return Objective(name=instance.objective, value=reached, bound=bound, gap=gap, unit=UNITS[instance.objective])
+
+
+def totals_of(instance: Instance, replicas: Sequence[Replica], prices: dict[str, tuple[float, str]]) -> Totals:
+    """Return what the deployment uses and gives; latencies are means over requests."""
+    rates = [replica.estimate.requests_per_s for replica in replicas]
+    served, demand = sum(rates), instance.workload.request_rate
+    counted = served if demand is None else min(served, demand)
+    priced = [prices.get(replica.gpu_type) for replica in replicas]
+    currencies = {price[1] for price in priced if price}
+    known = all(priced) and len(currencies) == 1
+    hourly = sum(price[0] * len(r.seats) for price, r in zip(priced, replicas, strict=True) if price)
+    return Totals(
+        gpus=sum(len(replica.seats) for replica in replicas),
+        replicas=len(replicas),
+        output_tokens_per_s=counted * instance.workload.osl.mean,
+        requests_per_s=counted,
+        ttft_s=sum(r.estimate.ttft_s * n for r, n in zip(replicas, rates, strict=True)) / served,
+        tpot_s=sum(r.estimate.tpot_s * n for r, n in zip(replicas, rates, strict=True)) / served,
+        cost_per_h=hourly if known else None,
+        currency=next(iter(currencies)) if known else None,
+    )

@@ -1,0 +1,139 @@
+"""The whole trip on one page: inputs, topology, priced shapes, choice, seats, plan, verification."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from optimizer.cost.quantities import EngineSettings, Estimate
+from optimizer.errors import InfeasibleError, InputError, VerificationError
+from optimizer.formulation.candidates import candidates
+from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.model import ModelSpec, Scheme
+from optimizer.inputs.workload import KvScheme, WorkloadSpec
+from optimizer.layout import Layout, refusals, split_layers
+from optimizer.pipeline.prepare import Prepared, classes_of, market_of, prepare
+from optimizer.pipeline.provenance import provenance
+from optimizer.pipeline.request import Progress, Request, silent
+from optimizer.plan import Candidate, Inputs, Plan
+from optimizer.topology.bandwidth import wiring
+from optimizer.topology.footprints import first_seats, footprints
+from optimizer.topology.graph import build
+from optimizer.verify import check
+
+__all__ = ["Request", "Solved", "compare", "estimate", "solve"]
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A plan and the seconds it took, by step."""
+
+    plan: Plan
+    seconds: dict[str, float]
+
+
+def solve(request: Request, progress: Progress = silent) -> Solved:
+    """Return the best plan, proven and verified.
+
+    InfeasibleError with the nearest miss when nothing is admissible, NoAnswerError when the time limit comes first.
+    """
+    from optimizer.formulation.readback import objective_of, replica_of, totals_of
+    from optimizer.formulation.seating import seat
+    from optimizer.formulation.solve import Limits, choose
+
+    clock = _Clock()
+    with clock("price"):
+        known = prepare(request, progress)
+    with clock("solve"):
+        limits = Limits(request.time_limit_s, request.workers, request.seed)
+        choice = choose(known.instance, limits, progress)
+    if choice is None:
+        raise _unmet(request, known)
+    with clock("seat and verify"):
+        seated = seat(known.topology, known.classes, known.instance.columns, choice)
+        replicas = tuple(replica_of(known.topology, known.market, one) for one in seated)
+        plan = Plan(
+            status="optimal" if choice.proven else "feasible",
+            objective=objective_of(known.instance, seated, choice),
+            replicas=replicas,
+            totals=totals_of(known.instance, replicas, dict(request.cluster.prices)),
+            inputs=Inputs(cluster=known.topology.cluster, model=request.model, workload=request.workload),
+            candidates=candidates(known.instance, known.shapes, known.columns, replicas),
+            provenance=provenance(request, replicas),
+        )
+        if broken := check(plan):
+            raise VerificationError("the plan fails its own check: " + "; ".join(broken))
+    return Solved(plan, clock.seconds)
+
+
+def compare(
+    request: Request, labels: Sequence[str] | None = None, progress: Progress = silent
+) -> tuple[Candidate, ...]:
+    """Return every admissible layout (or those named, such as "tp4pp2") by itself, best first."""
+    known = prepare(request, progress, labels)
+    return candidates(known.instance, known.shapes, known.columns)
+
+
+def estimate(
+    cluster: ClusterSpec,
+    model: ModelSpec,
+    workload: WorkloadSpec,
+    *,
+    tp: int,
+    pp: int,
+    batch: int,
+    weights: Scheme | None = None,
+    kv_cache: KvScheme | None = None,
+    ep: int = 1,
+) -> tuple[Estimate, EngineSettings]:
+    """Return one replica priced on the first seats that take it, whether or not it fits, and the engine's settings.
+
+    InputError when the engine does not admit the layout or the cluster has no room for its ranks.
+    """
+    layout = Layout(
+        tp=tp, pp=pp, layers_per_stage=split_layers(model.num_layers, pp), ep=ep,
+        weights=weights or (workload.weights or (model.checkpoint_scheme,))[0],
+        kv_cache=kv_cache or workload.kv_cache[0],
+    )  # fmt: skip
+    if reasons := refusals(model, layout, workload.engine.name):
+        raise InputError(f"{layout.label}: {model.name}: {'; '.join(reasons)}")
+    topology = build(cluster)
+    market = market_of(cluster, model, workload)
+    classes = classes_of(topology)
+    for gpu_type in market.gpus:
+        joined = cluster.fabric is not None
+        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, pp, joined=joined):
+            paths = wiring(topology, first_seats(topology, classes, footprint, spread=False))
+            case = market.case(layout, gpu_type, paths, batch)
+            return market.price(layout, gpu_type, paths)(batch), case.engine
+    raise InputError(
+        f"{layout.label}: cluster {cluster.name} has no room for {layout.world_size} ranks of one GPU type"
+    )
+
+
+def _unmet(request: Request, known: Prepared) -> InfeasibleError:
+    """Return why admissible replicas do not add up to what is asked."""
+    rows = candidates(known.instance, known.shapes, known.columns)
+    best = max(rows, key=lambda row: row.output_tokens_per_s or 0.0)
+    tokens, osl = best.output_tokens_per_s or 0.0, request.workload.osl.mean
+    label = f"{best.dp} x tp{best.tp}pp{best.pp}"
+    load = request.workload
+    asked = f"{load.request_rate:g} requests/s" if load.request_rate else f"{load.concurrency} requests in flight"
+    return InfeasibleError(
+        f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",
+        nearest_miss=(f"{label} on {best.gpus} GPUs serves {tokens / osl:.3g} requests/s ({tokens:,.0f} tokens/s)",),
+        remedies=("more GPUs, a lower demand, or longer objectives (slo) in the workload",),
+    )
+
+
+class _Clock:
+    """Seconds of each step of the trip."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - start

@@ -1,0 +1,132 @@
+"""From a request to priced columns: all that is known before anything is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optimizer.cost.shapes import Market, Shape, shapes
+from optimizer.cost.shortfall import shortfall
+from optimizer.errors import InfeasibleError, InputError
+from optimizer.formulation.columns import Column, columns_of, undominated
+from optimizer.formulation.instance import Instance, beats
+from optimizer.inputs import presets
+from optimizer.inputs.cluster import ClusterSpec, Match, Override
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.layout import Layout, layouts
+from optimizer.pipeline.request import Progress, Request
+from optimizer.topology.classes import NodeClass
+from optimizer.topology.graph import Topology, build
+
+LARGEST_REPLICA = 64
+"""GPUs of one replica up to which all layouts are tried; larger ones only when none of these is admissible."""
+
+FEW_NODES = 4
+"""Up to so many nodes each is a class of its own, so that every footprint is tried on every node."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before anything is chosen."""
+
+    topology: Topology
+    classes: tuple[NodeClass, ...]
+    market: Market
+    shapes: tuple[Shape, ...]
+    columns: tuple[Column, ...]
+    """Undominated ones are left to the solver; these are all."""
+    instance: Instance
+
+
+def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
+    """Return topology, prices and columns; InfeasibleError when no shape has an admissible point."""
+    cluster = _without(request.cluster, request.exclude)
+    topology = build(cluster)
+    classes = classes_of(topology)
+    usable = _usable(topology)
+    market = market_of(cluster, request.model, request.workload)
+    for largest in (LARGEST_REPLICA, len(topology.gpus)):
+        chosen = {t: _layouts(request, min(n, largest, request.max_gpus or n), labels) for t, n in usable.items()}
+        priced = tuple(shapes(topology, classes, chosen, market))
+        if any(shape.points for shape in priced) or largest >= len(topology.gpus):
+            break
+    progress(f"{len(priced)} shapes of {sum(map(len, chosen.values()))} layouts priced")
+    columns = columns_of(topology, classes, priced, _prices(request))
+    if not columns:
+        found = shortfall(priced, market, usable)
+        raise InfeasibleError(
+            f"no layout of {request.model.name} is admissible on cluster {cluster.name}",
+            nearest_miss=found.misses,
+            remedies=found.remedies,
+        )
+    instance = Instance(
+        classes=classes,
+        columns=undominated(columns, beats(request.objective, request.workload)),
+        workload=request.workload,
+        objective=request.objective,
+        max_gpus=request.max_gpus,
+        replicas=request.fix.get("dp"),
+    )
+    return Prepared(topology, classes, market, priced, columns, instance)
+
+
+def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
+    """Return the classes of equal nodes; in a small cluster each node is one."""
+    classes = nodeclasses_of(topology)
+    if sum(len(c.nodes) for c in classes) > FEW_NODES:
+        return classes
+    return tuple(NodeClass((node,), c.islands, c.leaf) for c in classes for node in c.nodes)
+
+
+def _usable(topology: Topology) -> dict[str, int]:
+    """Count the GPUs that can hold a rank, by type; InputError when there are none."""
+    counts: dict[str, int] = {}
+    for gpu in topology.gpus:
+        if gpu.placeable:
+            counts[gpu.type] = counts.get(gpu.type, 0) + 1
+    if not counts:
+        raise InputError(f"cluster {topology.cluster.name}: no GPU is usable: all are lost, reserved or excluded")
+    return counts
+
+
+def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) -> Market:
+    used = {gpu_type: cluster.gpus[gpu_type] for gpu_type in sorted(cluster.gpus)}
+    calibrations = {gpu_type: presets.load_calibration(gpu) for gpu_type, gpu in used.items()}
+    return Market(model, workload, presets.load_engine(workload.engine.name), used, calibrations)
+
+
+def _layouts(request: Request, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:
+    """Return the admissible layouts that agree with what was fixed or named."""
+    model, workload = request.model, request.workload
+    weights = workload.weights or (model.checkpoint_scheme,)
+    every = layouts(model, gpus, weights=weights, kv=workload.kv_cache, engine=workload.engine.name)
+    fixed = {key: n for key, n in request.fix.items() if key != "dp"}
+    return tuple(
+        layout
+        for layout in every
+        if all(getattr(layout, key) == n for key, n in fixed.items()) and (labels is None or layout.label in labels)
+    )
+
+
+def _without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:
+    """Return the cluster with nodes and GPUs that others use marked as reserved."""
+    if not exclude:
+        return cluster
+    marks = []
+    for name in exclude:
+        node, _, gpu = name.partition("/")
+        match = Match(node=node, gpu=int(gpu) if gpu.isdigit() else gpu or None)
+        marks.append(Override(match=match, state="reserved", reason="excluded on the command line"))
+    return cluster.model_copy(update={"overrides": (*cluster.overrides, *marks)})
+
+
+def _prices(request: Request) -> dict[str, float]:
+    """Return the price of each GPU type; InputError when cost is the objective and one is missing."""
+    prices = {gpu_type: amount for gpu_type, (amount, _) in request.cluster.prices.items()}
+    missing = sorted(set(request.cluster.gpus) - set(prices))
+    currencies = {currency for _, currency in request.cluster.prices.values()}
+    if request.objective == "cost" and (missing or len(currencies) > 1):
+        what = (
+            f"no price of {', '.join(missing)}" if missing else f"several currencies: {', '.join(sorted(currencies))}"
+        )
+        raise InputError(f'cluster {request.cluster.name}: prices: {what}; give each as "3.50 USD/h"')
+    return prices

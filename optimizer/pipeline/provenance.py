@@ -1,0 +1,58 @@
+"""Where a plan came from, so that the same can be asked again."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from pydantic import BaseModel
+
+from optimizer import __version__
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.pipeline.request import Request
+from optimizer.plan import Provenance, Replica
+
+
+def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
+    """Return digests of the inputs, versions, options, and what the answer rests on beyond them."""
+    inputs: dict[str, BaseModel] = {
+        "cluster": request.cluster, "model": request.model, "workload": request.workload,
+    }  # fmt: skip
+    return Provenance(
+        inputs_sha256={name: _sha256(record) for name, record in inputs.items()},
+        versions={"tpopt": __version__, "ortools": version("ortools")},
+        seed=request.seed,
+        options=_options(request),
+        notes=_notes(request, replicas),
+    )
+
+
+def _sha256(record: BaseModel) -> str:
+    return hashlib.sha256(record.model_dump_json().encode()).hexdigest()
+
+
+def _options(request: Request) -> dict[str, str]:
+    """Return the options that differ from none given."""
+    given = {
+        "objective": request.objective,
+        "fix": ",".join(f"{key}={n}" for key, n in sorted(request.fix.items())),
+        "max_gpus": str(request.max_gpus or ""),
+        "exclude": " ".join(request.exclude),
+        "time_limit_s": str(request.time_limit_s or ""),
+        "workers": str(request.workers),
+    }
+    return {name: text for name, text in given.items() if text}
+
+
+def _notes(request: Request, replicas: Sequence[Replica]) -> tuple[str, ...]:
+    """Return what was assumed and what is not measured, each once."""
+    said = []
+    workload = request.workload
+    if workload == WorkloadSpec():
+        said.append("no workload given: ISL 1024, OSL 256, saturating load")
+    if request.model.max_model_len is None:
+        longest = max(replica.engine.max_model_len for replica in replicas)
+        said.append(f"max_model_len {longest} follows from the workload; set max_model_len in model.yaml for more")
+    if request.time_limit_s is not None:
+        said.append("time-limited: another run may find another plan")
+    said += [note for replica in replicas for note in replica.estimate.notes]
+    return tuple(dict.fromkeys(said))

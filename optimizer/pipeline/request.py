@@ -1,0 +1,33 @@
+"""What is asked: the inputs and the choices made on the command line."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.plan import ObjectiveName
+
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks."""
+
+    cluster: ClusterSpec
+    model: ModelSpec
+    workload: WorkloadSpec = WorkloadSpec()
+    objective: ObjectiveName = "throughput"
+    fix: Mapping[str, int] = field(default_factory=dict)
+    """Degrees decided beforehand: tp, pp, ep, dp (replicas)."""
+    max_gpus: int | None = None
+    exclude: tuple[str, ...] = ()
+    """Nodes ("node01") and GPUs ("node01/3") that others use."""
+    time_limit_s: float | None = None
+    workers: int = 1
+    seed: int = 0
