@@ -2,6 +2,7 @@
 
 * TpoptError
   - InputError        what the user gave is wrong            exit 2
+    - NoPathError     ranks are asked to sit where no working link joins them
   - InfeasibleError   the input is right, nothing fits       exit 1, carries the nearest miss
   - NoAnswerError     stopped before any answer was known    exit 3
   - VerificationError the checker disagrees with the solver  exit 70, a bug of ours
@@ -18,6 +19,10 @@ class InputError(TpoptError):
     """A file, an option or a preset name is wrong; the message names file, key and remedy."""
 
     exit_code = 2
+
+
+class NoPathError(InputError):
+    """GPUs of one replica do not reach each other: nodes are not joined, or a link on the way is down."""
 
 
 class InfeasibleError(TpoptError):

@@ -8,6 +8,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import operating_points
 from optimizer.cost.quantities import Estimate
+from optimizer.errors import NoPathError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec
 from optimizer.inputs.gpu import GpuSpec
@@ -15,7 +16,7 @@ from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.topology.bandwidth import Share, reservations, wiring
-from optimizer.topology.classes import NodeClass
+from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.footprints import Footprint, first_seats, footprints
 from optimizer.topology.graph import Topology
 from optimizer.topology.wiring import Wiring
@@ -76,7 +77,7 @@ def shapes(
 ) -> Iterator[Shape]:
     """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type."""
     prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
-    joined = topology.cluster.fabric is not None
+    joined = joins_nodes(topology)
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
@@ -106,7 +107,10 @@ def _ways(topology: Topology, classes: Sequence[NodeClass], footprint: Footprint
     shares: tuple[Share, ...] = ("fair", "alone")
     for share in shares:
         seats = first_seats(topology, classes, footprint, spread=share == "alone")
-        paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
+        try:
+            paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
+        except NoPathError:
+            return
         if share == "alone" and (not reserved or paths == fair):
             return
         fair = paths

@@ -57,9 +57,7 @@ def _fullest(nodes: Sequence[str], left: Mapping[str, Mapping[Piece, int]], piec
 def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
     """Give every rank a GPU: replicas that need whole links choose first, then the largest pieces."""
     free = {node: [list(i.gpus) for i in node_islands(topology, node)] for _, nodes in hosted for node in nodes}
-    order = sorted(
-        range(len(hosted)), key=lambda r: (hosted[r][0].shape.share != "alone", -max(_sizes(hosted[r][0])), r)
-    )
+    order = sorted(range(len(hosted)), key=lambda r: _turn(hosted[r][0]))
     seats: dict[int, tuple[str, ...]] = {}
     for r in order:
         column, nodes = hosted[r]
@@ -70,5 +68,6 @@ def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
     return tuple(seats[r] for r in range(len(hosted)))
 
 
-def _sizes(column: Column) -> list[int]:
-    return [sum(piece.counts) for piece in column.pieces]
+def _turn(column: Column) -> tuple[bool, int]:
+    """Return when a replica chooses: those that need whole links first, then by the largest piece."""
+    return column.shape.share != "alone", -max(sum(piece.counts) for piece in column.pieces)

@@ -98,7 +98,7 @@ def _refine(
     """Return the best choice by the tie-break among those that keep the first goal, starting from the known one."""
     reached = round(solver.objective_value)
     bound = first.read(solver.best_objective_bound)
-    model.clear_hints()
+    model.clear_hints()  # type: ignore[no-untyped-call]
     for var in decisions.replicas:
         model.add_hint(var, solver.value(var))
     model.add(first.expression <= reached)

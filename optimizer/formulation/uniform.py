@@ -85,7 +85,7 @@ def most_replicas(classes: Sequence[NodeClass], column: Column) -> int:
 
 
 def _most_on_class(node_class: NodeClass, piece: Piece, per_replica: int) -> int:
-    """Return the largest X such that the nodes hold ``per_replica`` pieces of each of X replicas, on different nodes."""
+    """Return the most replicas of which the nodes hold ``per_replica`` pieces each, on different nodes."""
     sizes, links = tuple(i.size for i in node_class.islands), {name: 1.0 for name, _ in piece.shares}
     per_node, nodes = room(sizes, links, piece), len(node_class.nodes)
     fits = (x for x in range(nodes * per_node // per_replica, 0, -1) if nodes * min(per_node, x) >= per_replica * x)

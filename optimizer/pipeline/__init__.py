@@ -17,6 +17,7 @@ from optimizer.pipeline.provenance import provenance
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Inputs, Plan
 from optimizer.topology.bandwidth import wiring
+from optimizer.topology.classes import joins_nodes
 from optimizer.topology.footprints import first_seats, footprints
 from optimizer.topology.graph import build
 from optimizer.verify import check
@@ -101,14 +102,13 @@ def estimate(
     market = market_of(cluster, model, workload)
     classes = classes_of(topology)
     for gpu_type in market.gpus:
-        joined = cluster.fabric is not None
-        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, pp, joined=joined):
+        spans = joins_nodes(topology)
+        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, pp, joined=spans):
             paths = wiring(topology, first_seats(topology, classes, footprint, spread=False))
             case = market.case(layout, gpu_type, paths, batch)
             return market.price(layout, gpu_type, paths)(batch), case.engine
-    raise InputError(
-        f"{layout.label}: cluster {cluster.name} has no room for {layout.world_size} ranks of one GPU type"
-    )
+    room = f"no room for {layout.world_size} ranks of one GPU type"
+    raise InputError(f"{layout.label}: cluster {cluster.name} has {room}; lower tp or pp")
 
 
 def _unmet(request: Request, known: Prepared) -> InfeasibleError:

@@ -71,7 +71,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
 
 def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
     """Return the classes of equal nodes; in a small cluster each node is one."""
-    classes = nodeclasses_of(topology)
+    classes = node_classes(topology)
     if sum(len(c.nodes) for c in classes) > FEW_NODES:
         return classes
     return tuple(NodeClass((node,), c.islands, c.leaf) for c in classes for node in c.nodes)
@@ -89,6 +89,7 @@ def _usable(topology: Topology) -> dict[str, int]:
 
 
 def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) -> Market:
+    """Return what prices on this cluster are made from; calibrations and engine facts are those that ship."""
     used = {gpu_type: cluster.gpus[gpu_type] for gpu_type in sorted(cluster.gpus)}
     calibrations = {gpu_type: presets.load_calibration(gpu) for gpu_type, gpu in used.items()}
     return Market(model, workload, presets.load_engine(workload.engine.name), used, calibrations)
@@ -125,8 +126,6 @@ def _prices(request: Request) -> dict[str, float]:
     missing = sorted(set(request.cluster.gpus) - set(prices))
     currencies = {currency for _, currency in request.cluster.prices.values()}
     if request.objective == "cost" and (missing or len(currencies) > 1):
-        what = (
-            f"no price of {', '.join(missing)}" if missing else f"several currencies: {', '.join(sorted(currencies))}"
-        )
+        what = f"no price of {', '.join(missing)}" if missing else f"several currencies {sorted(currencies)}"
         raise InputError(f'cluster {request.cluster.name}: prices: {what}; give each as "3.50 USD/h"')
     return prices

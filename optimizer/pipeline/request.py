@@ -21,7 +21,7 @@ class Request:
 
     cluster: ClusterSpec
     model: ModelSpec
-    workload: WorkloadSpec = WorkloadSpec()
+    workload: WorkloadSpec = field(default_factory=WorkloadSpec)
     objective: ObjectiveName = "throughput"
     fix: Mapping[str, int] = field(default_factory=dict)
     """Degrees decided beforehand: tp, pp, ep, dp (replicas)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-from optimizer.errors import InputError
+from optimizer.errors import InputError, NoPathError
 from optimizer.topology.cuts import least_direct_cut
 from optimizer.topology.graph import Topology
 from optimizer.topology.meeting import Cell, Level, Meeting, meet, pcie_levels
@@ -189,7 +189,7 @@ def _path(meeting: Meeting, shares: _Shares) -> GroupPath:
     levels = meeting.levels
     outer = min((_least(level, shares, meeting.outer) for level in levels), default=_UNSHARED)
     if min(inner, outer) <= 0:
-        raise InputError(f"cluster {shares.topology.cluster.name}: {_no_way(meeting, shares.topology)}")
+        raise NoPathError(f"cluster {shares.topology.cluster.name}: {_no_way(meeting, shares.topology)}")
     return GroupPath(ranks, len(meeting.parts), meeting.inner, inner, meeting.outer, outer)
 
 
