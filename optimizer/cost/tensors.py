@@ -21,8 +21,10 @@ class Tensor:
     outputs: int
     split: Split
     copies: int = 1
-    heads: int = 1
-    """KV heads along the outputs (split "kv")."""
+    groups: int = 1
+    """What is dealt out whole: KV heads along the outputs (split "kv"), experts among the copies."""
+    wide: bool = False
+    """Held in 32 bits."""
 
     @property
     def parameters(self) -> int:
@@ -40,12 +42,12 @@ def _grouped_query(hidden: int, a: GroupedQuery) -> tuple[Tensor, ...]:
     o = a.heads * a.value_dim
     tensors = [
         Tensor("attention", hidden, q * (2 if a.output_gate else 1), "outputs"),
-        Tensor("attention", hidden, k, "kv", heads=a.kv_heads),
-        Tensor("attention", hidden, v, "kv", heads=a.kv_heads),
+        Tensor("attention", hidden, k, "kv", groups=a.kv_heads),
+        Tensor("attention", hidden, v, "kv", groups=a.kv_heads),
         Tensor("attention", o, hidden, "inputs"),
     ]
     if a.qkv_bias:
-        tensors += [Tensor("attention", 1, q, "outputs"), Tensor("attention", 1, k + v, "kv", heads=a.kv_heads)]
+        tensors += [Tensor("attention", 1, q, "outputs"), Tensor("attention", 1, k + v, "kv", groups=a.kv_heads)]
     if a.o_bias:
         tensors.append(Tensor("attention", 1, hidden, "whole"))
     if a.sinks:
@@ -54,7 +56,7 @@ def _grouped_query(hidden: int, a: GroupedQuery) -> tuple[Tensor, ...]:
         case "per-head":
             tensors.append(Tensor("norm", 1, 2 * a.head_dim, "whole"))
         case "full":
-            tensors += [Tensor("norm", 1, q, "outputs"), Tensor("norm", 1, k, "kv", heads=a.kv_heads)]
+            tensors += [Tensor("norm", 1, q, "outputs"), Tensor("norm", 1, k, "kv", groups=a.kv_heads)]
         case "none":
             pass
         case _:
@@ -105,9 +107,9 @@ def _dense(hidden: int, f: Dense) -> tuple[Tensor, ...]:
 def _mixture(hidden: int, f: MixtureOfExperts) -> tuple[Tensor, ...]:
     up = 2 if f.gated else 1
     tensors = [
-        Tensor("router", hidden, f.experts, "whole"),
-        Tensor("experts", hidden, f.intermediate, "experts-outputs", copies=up * f.experts),
-        Tensor("experts", f.intermediate, hidden, "experts-inputs", copies=f.experts),
+        Tensor("router", hidden, f.experts, "whole", wide=f.router_fp32),
+        Tensor("experts", hidden, f.intermediate, "experts-outputs", copies=up * f.experts, groups=f.experts),
+        Tensor("experts", f.intermediate, hidden, "experts-inputs", copies=f.experts, groups=f.experts),
     ]
     if f.router_bias:
         tensors.append(Tensor("router", 1, f.experts, "whole"))
@@ -115,8 +117,8 @@ def _mixture(hidden: int, f: MixtureOfExperts) -> tuple[Tensor, ...]:
         tensors.append(Tensor("router", 1, f.experts, "whole"))
     if f.expert_bias:
         tensors += [
-            Tensor("experts", 1, f.intermediate, "experts-outputs", copies=up * f.experts),
-            Tensor("experts", 1, hidden, "experts-whole", copies=f.experts),
+            Tensor("experts", 1, f.intermediate, "experts-outputs", copies=up * f.experts, groups=f.experts),
+            Tensor("experts", 1, hidden, "experts-whole", copies=f.experts, groups=f.experts),
         ]
     if f.shared_intermediate:
         tensors += [

@@ -1,6 +1,6 @@
 """An inference engine as data: what each version does by default and what its memory ledger holds."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,23 @@ class SizeDefault(Record):
     memory: Bytes
     max_num_seqs: Count
     max_num_batched_tokens: Count
+    except_gpus: tuple[str, ...] = ()
+    """Beginnings of catalogue ids for which the entry does not hold."""
+
+
+class AutoReserve(Record):
+    """What an engine leaves free when the user gives no share (SGLang's mem_fraction_static)."""
+
+    base: Bytes
+    per_prefill_token: Bytes
+    least_prefill_tokens: Count
+    per_gpu: Bytes
+    """For every GPU of the replica."""
+    per_graph_batch: Bytes
+    """For every sequence of the largest captured batch."""
+    least: Bytes
+    least_from_memory: Bytes
+    """``least`` holds on GPUs with more memory than this."""
 
 
 class EngineVersion(Record):
@@ -24,6 +41,11 @@ class EngineVersion(Record):
     since: str
     gpu_memory_utilization: Fraction
     """Share of visible memory the engine may hold (vLLM), or its nearest equal."""
+    share_of: Literal["total", "static", "free"] = "total"
+    """What that share counts: everything the engine holds (vLLM); weights and KV only, activations lie outside
+    (SGLang); KV only, of what is free after loading (TensorRT-LLM)."""
+    auto_reserve: AutoReserve | None = None
+    """How the share is found when the user gives none; None: ``gpu_memory_utilization`` itself."""
     block_tokens: Count
     """Tokens of one KV block."""
     sizes: tuple[SizeDefault, ...] = Field(min_length=1)
@@ -34,6 +56,10 @@ class EngineVersion(Record):
     """Steps of up to so many tokens run piecewise from captured graphs; larger ones are launched by the host."""
     sampler_bytes_per_logit: Factor
     """Peak bytes of the sampler per running sequence and vocabulary entry."""
+    keeps_expert_workspace: bool = False
+    """Whether the fused-experts kernels' buffers stay allocated beside the sampler's peak."""
+    window_pool: Literal["all-layers", "requests"] = "all-layers"
+    """How the reported pool counts sliding windows: as if every layer kept every token, or by whole requests."""
     non_torch_bytes: Bytes
     """Held outside the allocator on one GPU (context, workspaces, graphs)."""
     non_torch_bytes_per_group: Bytes

@@ -118,6 +118,7 @@ def _minimax_m2(fields: Fields) -> Body:
         top_k=fields.count("num_experts_per_tok"),
         intermediate=fields.count("intermediate_size"),
         correction_bias=fields.flag("use_routing_bias", default=True),
+        router_fp32=True,
         shared_intermediate=fields.optional("shared_intermediate_size") or 0,
     )
     norm = "full" if fields.flag("use_qk_norm", default=True) else "none"

@@ -105,6 +105,8 @@ class MixtureOfExperts(Record):
     correction_bias: bool = False
     """A per-expert score correction held as a buffer, not as a parameter."""
     expert_bias: bool = False
+    router_fp32: bool = False
+    """Whether the router's matrix is held in 32 bits (MiniMax)."""
 
     @model_validator(mode="after")
     def _top_k(self) -> Self:

@@ -56,10 +56,10 @@ def _fp8(config: Fields, where: str) -> tuple[Scheme, int | None]:
 
 
 def _integers(config: Fields, where: str) -> tuple[Scheme, int | None]:
-    return _by_bits("int", config.get("bits", 4), config.get("group_size"), None, where)
+    return _by_bits("int", config.get("bits", 4), config.get("group_size"), where)
 
 
-def _mxfp4(config: Fields, where: str) -> tuple[Scheme, int | None]:
+def _mxfp4(_config: Fields, _where: str) -> tuple[Scheme, int | None]:
     return "mxfp4", 32
 
 
@@ -87,12 +87,10 @@ def _compressed_tensors(config: Fields, where: str) -> tuple[Scheme, int | None]
 def _weights_scheme(weights: Fields, where: str) -> tuple[Scheme, int | None]:
     if weights.get("strategy") == "block":
         return _fp8({"weight_block_size": weights.get("block_structure")}, where)
-    return _by_bits(
-        str(weights.get("type")), weights.get("num_bits"), weights.get("group_size"), weights.get("scale_dtype"), where
-    )
+    return _by_bits(str(weights.get("type")), weights.get("num_bits"), weights.get("group_size"), where)
 
 
-def _by_bits(kind: str, bits: object, group: object, scale: object, where: str) -> tuple[Scheme, int | None]:
+def _by_bits(kind: str, bits: object, group: object, where: str) -> tuple[Scheme, int | None]:
     match kind, bits, group:
         case "float", 8, None:
             return "fp8", None
@@ -125,7 +123,7 @@ def _is_kept(part: Part, ignored: tuple[str, ...], runs: tuple[LayerRun, ...], w
 
 def _layers_with(part: Part, runs: tuple[LayerRun, ...]) -> Iterable[bool]:
     has: dict[Part, Callable[[LayerRun], bool]] = {
-        "attention": lambda run: True,
+        "attention": lambda _: True,
         "dense": lambda run: isinstance(run.feed_forward, Dense),
         "experts": lambda run: isinstance(run.feed_forward, MixtureOfExperts),
         "shared": lambda run: (

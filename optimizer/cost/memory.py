@@ -1,0 +1,218 @@
+"""What every rank holds: weights, KV pool, activations, and what lies outside the allocator, as the engine's ledger."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import assert_never
+
+from optimizer.cost.case import Case
+from optimizer.cost.kv import StageCache, stage_cache
+from optimizer.cost.quantities import RankMemory
+from optimizer.cost.shards import buffer_bytes, weights_bytes
+from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
+from optimizer.layout import Layout
+from optimizer.units import show_bytes
+
+__all__ = ["activation_bytes", "kv_pool", "ledger", "sequences_that_fit", "weights_bytes"]
+
+_ACTIVATION_BYTES = 2  # activations are 16 bits wide
+
+
+@dataclass(frozen=True)
+class _Holdings:
+    """What one rank of a stage holds before any KV, and the pool that is left for it."""
+
+    weights: int
+    activations: int
+    overhead: int
+    capacity: int
+    pool: int
+    """Bytes left for KV; negative when nothing is."""
+    counts_activations: bool
+    """Whether ``capacity`` must hold activations too."""
+
+
+def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tuple[RankMemory, ...], tuple[str, ...]]:
+    """Return the memory of every rank with ``sequences`` in flight of so many tokens each, and why it does not fit.
+
+    The reasons are empty when everything fits; each names the first rank of a stage, what it needs and what it has.
+    The pool must also hold one sequence of ``max_model_len`` tokens, or the engine refuses to start.
+    """
+    tokens = kv_pool(case)
+    ranks: list[RankMemory] = []
+    reasons: list[str] = []
+    for stage in range(case.layout.pp):
+        held, cache = _holdings(case, stage), _cache(case, stage)
+        why = _reasons(case, stage, held, cache, sequences, tokens_per_sequence)
+        reasons += why
+        ranks += _ranks(case, stage, held, cache, tokens, fits=not why)
+    return tuple(ranks), tuple(reasons)
+
+
+def _ranks(case: Case, stage: int, held: _Holdings, cache: StageCache, tokens: int, *, fits: bool) -> list[RankMemory]:
+    each = case.layout.ranks_per_stage
+    return [
+        RankMemory(
+            rank=stage * each + index,
+            stage=stage,
+            weights_bytes=held.weights,
+            kv_bytes_per_token=cache.bytes_per_token,
+            kv_bytes_per_sequence=cache.window_bytes(case.engine.max_model_len),
+            kv_tokens=tokens,
+            activation_bytes=held.activations,
+            overhead_bytes=held.overhead,
+            capacity_bytes=held.capacity,
+            fits=fits,
+        )
+        for index in range(each)
+    ]
+
+
+def kv_pool(case: Case) -> int:
+    """Return the tokens the replica's KV pool holds: the scarcest rank decides, attention replicas add up."""
+    length, counted = case.engine.max_model_len, case.facts.window_pool
+    scarcest = min(
+        _cache(case, stage).tokens(_pool(case, _holdings(case, stage)), length, counted)
+        for stage in range(case.layout.pp)
+    )
+    return scarcest * case.layout.attn_dp
+
+
+def sequences_that_fit(case: Case, tokens_per_sequence: float) -> int:
+    """Return how many sequences of so many tokens the replica's pool holds at once."""
+    per_stage = [
+        int(_pool(case, _holdings(case, stage)) // _cache(case, stage).sequence_bytes(tokens_per_sequence))
+        for stage in range(case.layout.pp)
+    ]
+    return max(0, min(per_stage)) * case.layout.attn_dp
+
+
+def _pool(case: Case, held: _Holdings) -> float:
+    return held.pool * (1.0 - case.engine.fragmentation)
+
+
+def _reasons(case: Case, stage: int, held: _Holdings, cache: StageCache, sequences: int, tokens: float) -> list[str]:
+    rank = f"rank {stage * case.layout.ranks_per_stage} (stage {stage})"
+    free = _pool(case, held)
+    outside = held.activations + held.overhead + held.capacity
+    if not held.counts_activations and outside > case.gpu.memory:
+        return [f"{rank} needs {show_bytes(outside)} of {show_bytes(case.gpu.memory)}: {_terms(held, 0.0, '')}"]
+    longest = cache.request_bytes(case.engine.max_model_len)
+    each = ceil(sequences / case.layout.attn_dp)
+    running = each * cache.sequence_bytes(min(tokens, case.engine.max_model_len))
+    if longest > free:
+        label = f"KV of one sequence of {case.engine.max_model_len} tokens"
+        best = cache.longest(free)
+        remedy = f"; the largest max_model_len that fits is {best}" if best else "; no sequence fits"
+        return [_shortage(rank, held, longest, label) + remedy]
+    if running > free:
+        label = f"KV of {each} sequences of {tokens:.0f} tokens"
+        return [_shortage(rank, held, running, label) + f"; {int(free // (running / each))} sequences fit"]
+    return []
+
+
+def _shortage(rank: str, held: _Holdings, kv: float, label: str) -> str:
+    needs = held.capacity - held.pool + kv
+    return f"{rank} needs {show_bytes(needs)} of {show_bytes(held.capacity)}: {_terms(held, kv, label)}"
+
+
+def _terms(held: _Holdings, kv: float, label: str) -> str:
+    terms = [("weights", held.weights), (label, kv), ("activations", held.activations), ("overhead", held.overhead)]
+    return " + ".join(f"{name} {show_bytes(size)}" for name, size in terms if size)
+
+
+class _Same:
+    """A value known by its identity: specs hold dictionaries and cannot be hashed, but live as long as the solve."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: ModelSpec) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+
+@lru_cache(maxsize=8192)
+def _loaded_bytes(model: _Same, layout: Layout, stage: int) -> int:
+    return weights_bytes(model.value, layout, stage) + buffer_bytes(model.value, stage)
+
+
+@lru_cache(maxsize=8192)
+def _stage_cache(model: _Same, layout: Layout, stage: int, block: int, batched: int) -> StageCache:
+    return stage_cache(model.value, layout, stage, block_tokens=block, batched_tokens=batched)
+
+
+def _cache(case: Case, stage: int) -> StageCache:
+    engine = case.engine
+    return _stage_cache(_Same(case.model), case.layout, stage, engine.block_tokens, engine.max_num_batched_tokens)
+
+
+def _holdings(case: Case, stage: int) -> _Holdings:
+    """Return what a rank of ``stage`` holds; the engine's share decides what the pool may take."""
+    weights = _loaded_bytes(_Same(case.model), case.layout, stage)
+    activations, overhead = activation_bytes(case, stage), _overhead_bytes(case)
+    visible, share = case.gpu.memory, case.engine.gpu_memory_utilization
+    match case.facts.share_of:
+        case "total":
+            capacity = int(share * visible) - case.engine.reserve_bytes
+            pool = capacity - weights - activations - overhead
+        case "static":
+            capacity = int(share * (visible - overhead)) - case.engine.reserve_bytes
+            pool = capacity - weights
+        case "free":
+            capacity = visible - case.engine.reserve_bytes
+            pool = int(share * (capacity - weights - activations - overhead))
+        case _:
+            assert_never(case.facts.share_of)
+    return _Holdings(weights, activations, overhead, capacity, pool, case.facts.share_of != "static")
+
+
+def _overhead_bytes(case: Case) -> int:
+    facts, grouped = case.facts, case.layout.tp * case.layout.attn_dp > 1
+    return facts.non_torch_bytes + (facts.non_torch_bytes_per_group if grouped else 0)
+
+
+def activation_bytes(case: Case, stage: int) -> int:
+    """Return the peak of temporary tensors on a rank of ``stage``: the larger of a full forward step and the sampler.
+
+    Both are what the engine's profiling run allocates: a step of ``max_num_batched_tokens``, and the sampling of
+    ``max_num_seqs`` rows of logits (last stage only), which TP does not shrink.
+    """
+    layout, tokens = case.layout, case.engine.max_num_batched_tokens
+    first = sum(layout.layers_per_stage[:stage])
+    runs = [run for run, _ in case.model.layers(first, first + layout.layers_per_stage[stage])]
+    forward = _ACTIVATION_BYTES * tokens * max(_row_width(case.model.hidden, run, layout) for run in runs)
+    sampler = 0.0
+    if stage == layout.pp - 1:
+        logits = case.engine.max_num_seqs * case.model.vocab
+        sampler = case.facts.sampler_bytes_per_logit * logits + _ACTIVATION_BYTES * tokens * case.model.hidden
+    workspace = max((_workspace_width(case.model.hidden, run, layout) for run in runs), default=0)
+    kept = _ACTIVATION_BYTES * tokens * workspace
+    if case.facts.keeps_expert_workspace:
+        return round(max(forward, sampler)) + kept
+    return round(max(forward + kept, sampler))
+
+
+def _row_width(hidden: int, run: LayerRun, layout: Layout) -> int:
+    """Return the widths alive at once per token: 4 of the model's, and 3 of the block's shard (gate, up, product)."""
+    attention, mlp = run.attention, run.feed_forward
+    if isinstance(attention, GroupedQuery):
+        inside = 2 * (attention.heads + attention.kv_heads) * attention.head_dim
+    else:
+        inside = attention.heads * (attention.head_dim + attention.qk_nope_head_dim + 2 * attention.v_head_dim)
+    wide = mlp.intermediate if isinstance(mlp, Dense) else mlp.shared_intermediate
+    return 4 * hidden + ceil(max(inside, (3 if mlp.gated else 2) * wide) / layout.tp)
+
+
+def _workspace_width(hidden: int, run: LayerRun, layout: Layout) -> int:
+    """Return the fused-experts buffers per token: each of top_k rows enters (gate and up, or output) and leaves."""
+    mlp = run.feed_forward
+    if not isinstance(mlp, MixtureOfExperts):
+        return 0
+    slices = max(1, layout.ranks_per_stage // layout.ep)
+    inside = (2 if mlp.gated else 1) * ceil(mlp.intermediate / slices)
+    return mlp.top_k * (hidden + max(hidden, inside))

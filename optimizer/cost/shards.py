@@ -1,0 +1,145 @@
+"""Bytes of a rank's share of every tensor: how layouts cut them and how schemes store them."""
+
+from dataclasses import replace
+from math import ceil, gcd
+from typing import assert_never
+
+from optimizer.cost.tensors import Tensor, embedding_tensors, head_tensors, layer_tensors
+from optimizer.inputs.model import ModelSpec, Part, Quantization, Scheme
+from optimizer.layout import Layout
+
+VOCAB_ALIGNMENT = 64
+"""Engines pad the vocabulary to a multiple of this before they cut it (vLLM, vocab_parallel_embedding.py)."""
+
+MXFP4_HIDDEN_ALIGNMENT = 256
+"""MXFP4 expert kernels pad the hidden width: gpt-oss 2880 -> 3072, seen in vLLM 0.33's per-rank weights."""
+
+BLOCKS: dict[Scheme, int] = {"fp8-block": 128, "int4": 128, "mxfp4": 32, "nvfp4": 16}
+"""Weights that share a scale where the checkpoint does not say: squares for fp8-block, else along the inputs."""
+
+_ONLINE = Quantization(scheme="fp8").kept
+
+
+def stored_bytes(scheme: Scheme, block: int, inputs: int, outputs: int) -> int:
+    """Return bytes of one matrix, scales included.
+
+    fp8 and int8: an fp32 scale per output; fp8-block: one per block; int4: fp16 scale and 4-bit zero per group;
+    mxfp4 and nvfp4: a one-byte scale per group.
+    """
+    groups = ceil(inputs / block) if block else 1
+    match scheme:
+        case "bf16":
+            return 2 * inputs * outputs
+        case "fp8" | "int8":
+            return (inputs + 4) * outputs
+        case "fp8-block":
+            return inputs * outputs + 4 * groups * ceil(outputs / block)
+        case "int4":
+            return ceil((inputs / 2 + 2.5 * groups) * outputs)
+        case "mxfp4" | "nvfp4":
+            return ceil((inputs / 2 + groups) * outputs)
+        case _:
+            assert_never(scheme)
+
+
+def scheme_of(model: ModelSpec, layout: Layout, part: Part) -> Scheme:
+    """Return how a part is stored: the checkpoint's own choice, or the engine's when it quantises while loading."""
+    own = model.quantization
+    kept = own.kept if own and own.scheme == layout.weights else _ONLINE
+    return "bf16" if part in kept else layout.weights
+
+
+def _shared_is_whole(layout: Layout) -> bool:
+    """Whether every rank holds all shared experts: with expert parallelism over several TP groups."""
+    return layout.ep > 1 and layout.tp > 1 and layout.attn_dp > 1
+
+
+def shard(tensor: Tensor, layout: Layout) -> Tensor:
+    """Return the share of the fullest rank of a stage."""
+    tp, slices = layout.tp, max(1, layout.ranks_per_stage // layout.ep)
+    if tensor.part == "shared" and _shared_is_whole(layout):
+        return tensor
+    match tensor.split:
+        case "whole":
+            return tensor
+        case "outputs":
+            return replace(tensor, outputs=ceil(tensor.outputs / tp))
+        case "inputs":
+            return replace(tensor, inputs=ceil(tensor.inputs / tp))
+        case "kv":
+            return replace(tensor, outputs=tensor.outputs // tensor.groups * ceil(tensor.groups / tp))
+        case "vocab":
+            return replace(tensor, outputs=ceil(_aligned(tensor.outputs, VOCAB_ALIGNMENT) / tp))
+        case "experts-outputs":
+            return replace(_experts(tensor, layout.ep), outputs=ceil(tensor.outputs / slices))
+        case "experts-inputs":
+            return replace(_experts(tensor, layout.ep), inputs=ceil(tensor.inputs / slices))
+        case "experts-whole":
+            return _experts(tensor, layout.ep)
+        case _:
+            assert_never(tensor.split)
+
+
+def _experts(tensor: Tensor, ep: int) -> Tensor:
+    return replace(tensor, copies=tensor.copies // tensor.groups * ceil(tensor.groups / ep))
+
+
+def _aligned(size: int, to: int) -> int:
+    return ceil(size / to) * to
+
+
+def _padded(tensor: Tensor, scheme: Scheme) -> Tensor:
+    """Return the tensor as the kernels want it: MXFP4 experts with an aligned hidden width."""
+    if scheme != "mxfp4":
+        return tensor
+    match tensor.split:
+        case "experts-outputs" if tensor.is_matrix:
+            return replace(tensor, inputs=_aligned(tensor.inputs, MXFP4_HIDDEN_ALIGNMENT))
+        case "experts-inputs" | "experts-whole":
+            return replace(tensor, outputs=_aligned(tensor.outputs, MXFP4_HIDDEN_ALIGNMENT))
+        case _:
+            return tensor
+
+
+def _bytes(tensor: Tensor, model: ModelSpec, layout: Layout) -> int:
+    """Return bytes of the tensor's share; vectors are never quantised, but padded with MXFP4 experts."""
+    part: Part = "router" if tensor.part == "norm" else tensor.part
+    scheme = scheme_of(model, layout, part)
+    share = shard(_padded(tensor, scheme), layout)
+    if not tensor.is_matrix:
+        scheme = "bf16"
+    size = stored_bytes(scheme, _block(model, scheme, share), share.inputs, share.outputs)
+    return share.copies * size * (2 if tensor.wide else 1)
+
+
+def _block(model: ModelSpec, scheme: Scheme, share: Tensor) -> int:
+    """Return weights per scale; vLLM shrinks the squares of experts whose slice is no multiple of them."""
+    own = model.quantization
+    block = own.block if own and own.block and own.scheme == scheme else BLOCKS.get(scheme, 0)
+    if scheme == "fp8-block" and share.part == "experts":
+        return gcd(block, share.outputs if share.split == "experts-outputs" else share.inputs)
+    return block
+
+
+def weights_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
+    """Return the bytes of parameters on the fullest rank of ``stage``.
+
+    That is its layers, the embedding on the first stage, and the head on the last.
+
+    A tied embedding is held by both ends. Left out: buffers (see ``buffer_bytes``) and multi-token prediction layers.
+    """
+    first = sum(layout.layers_per_stage[:stage])
+    tensors: list[tuple[int, Tensor]] = []
+    for run, count in model.layers(first, first + layout.layers_per_stage[stage]):
+        tensors += [(count, tensor) for tensor in layer_tensors(model.hidden, run)]
+    is_first, is_last = stage == 0, stage == layout.pp - 1
+    if is_first or (is_last and model.tied_embeddings):
+        tensors += [(1, tensor) for tensor in embedding_tensors(model)]
+    if is_last:
+        tensors += [(1, tensor) for tensor in head_tensors(model)]
+    return sum(count * _bytes(tensor, model, layout) for count, tensor in tensors)
+
+
+def buffer_bytes(model: ModelSpec, stage: int) -> int:
+    """Return bytes loaded beside the text model's parameters: tables of rotary angles, the vision tower (stage 0)."""
+    return 2 * (model.rotary_numbers + (model.vision_parameters if stage == 0 else 0))
