@@ -18,8 +18,7 @@ def pieces_have_a_place(model: cp_model.CpModel, decisions: Decisions) -> None:
             for piece, held in filling.held:
                 model.add(cp_model.LinearExpr.sum(list(held)) == decisions.used(piece))
             continue
-        pieces = {piece: None for pattern, _ in filling.nodes for piece, _ in pattern.pieces}
-        for n, piece in enumerate(pieces):
+        for n, piece in enumerate(pieces_of(decisions.instance.columns, index)):
             offered = [var * k for pattern, var in filling.nodes if (k := pattern.count(piece))]
             model.add(decisions.used(piece) <= cp_model.LinearExpr.sum(offered)).with_name(f"place[{index},{n}]")
 
@@ -67,8 +66,6 @@ def pieces_of_a_replica_sit_apart(model: cp_model.CpModel, decisions: Decisions)
     a node counts only when there are k such replicas; by Gale and Ryser (1957) that is also enough.
     """
     for index, node_class, filling in decisions.classes():
-        if len(node_class.nodes) == 1:
-            continue
         for piece in pieces_of(decisions.instance.columns, index):
             if piece.nodes == 1:
                 continue

@@ -14,7 +14,7 @@ from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.request import Progress, Request
-from optimizer.topology.classes import NodeClass
+from optimizer.topology.classes import NodeClass, node_classes
 from optimizer.topology.graph import Topology, build
 
 LARGEST_REPLICA = 64
