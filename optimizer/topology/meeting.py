@@ -81,8 +81,9 @@ def medium_of(topology: Topology, part: Cell) -> Medium:
 
 
 def _pcie_medium(members: Cell) -> Medium:
-    one_socket = len({member.socket for member in members}) == 1
-    return "pcie" if one_socket and all(member.peer_to_peer for member in members) else "host"
+    """Return "pcie" for peers under one PCIe switch, "host" where the way passes a CPU (root ports, sockets, memory)."""
+    one_switch = len({member.parent for member in members}) == 1 and members[0].switch is not None
+    return "pcie" if one_switch and all(member.peer_to_peer for member in members) else "host"
 
 
 def pcie_levels(members: Cell) -> tuple[Level, ...]:
