@@ -1,19 +1,46 @@
-"""Candidates: each layout by itself, as equal replicas, beside the plan that was chosen."""
+"""Candidates: what each layout alone would give on the same cluster, beside the plan that was chosen."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
-from optimizer.formulation.columns import Column
-from optimizer.formulation.instance import Instance
-from optimizer.formulation.uniform import Uniform, best_uniform
+from optimizer.formulation.columns import Column, undominated
+from optimizer.formulation.instance import Instance, beats
+from optimizer.formulation.objectives import value
+from optimizer.formulation.solve import Limits, choose
+from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.plan import Candidate, Replica
 from optimizer.units import show_seconds
 
 Key = tuple[Layout, str]
 """A layout on a GPU type."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The best plan whose replicas all have one layout."""
+
+    copies: tuple[Column, ...]
+    """One for each replica."""
+    meets: bool
+    """Whether they serve all that is asked; if not, they are as many as give most tokens."""
+    tokens_per_s: float
+    """Never more than the demand."""
+    value: float
+    """Of the objective."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return sum(column.gpus for column in self.copies)
+
+    @property
+    def column(self) -> Column:
+        """The first replica, standing for all."""
+        return self.copies[0]
 
 
 def candidates(
@@ -23,32 +50,66 @@ def candidates(
     by_key: dict[Key, list[Column]] = {}
     for column in columns:
         by_key.setdefault((column.layout, column.footprint.gpu_type), []).append(column)
-    plans = {key: best_uniform(instance, options) for key, options in by_key.items()}
-    ranked = sorted(
-        ((key, plan) for key, plan in plans.items() if plan), key=lambda item: (item[1].loss(instance), item[0])
-    )
+    plans = {key: _alone(instance, options) for key, options in by_key.items()}
+    known = [(key, plan) for key, plan in plans.items() if plan]
+    ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
     used = {(replica.layout, replica.gpu_type) for replica in chosen}
     best = ranked[0][1] if ranked else None
     rows = [_row(instance, plan, best, chosen=key in used) for key, plan in ranked]
     return (*rows, *_refused(shapes, plans))
 
 
-def _row(instance: Instance, plan: Uniform, best: Uniform | None, *, chosen: bool) -> Candidate:
-    """Return a layout's equal replicas as a row."""
+def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
+    """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
+    for of, meets in ((instance, True), (_without_demand(instance), False)):
+        kept = undominated(options, beats(of.objective, of.workload))
+        choice = choose(replace(of, columns=kept), Limits(), lambda _: None)
+        if choice is not None:
+            copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
+            return _summed(instance, copies, meets=meets)
+    return None
+
+
+def _without_demand(instance: Instance) -> Instance:
+    """Return the question of most tokens under saturating load."""
+    load = instance.workload
+    saturating = WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
+    return replace(instance, objective="throughput", workload=saturating)
+
+
+def _summed(instance: Instance, copies: tuple[Column, ...], *, meets: bool) -> Alone:
+    demand = instance.workload.request_rate
+    asked = None if demand is None else demand * instance.workload.osl.mean
+    tokens = value("throughput", copies, asked)
+    if asked is not None and tokens < asked * (1 - 1e-6):
+        meets = False
+    return Alone(copies, meets, tokens, value(instance.objective, copies, asked))
+
+
+def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:
+    """Return what is to be minimised, in order: shortfall, objective, tie-break."""
+    if instance.objective == "throughput":
+        return (-plan.tokens_per_s, plan.gpus)
+    tie = plan.gpus if instance.objective in ("latency", "ttft") else -plan.tokens_per_s
+    return (not plan.meets, plan.value, tie)
+
+
+def _row(instance: Instance, plan: Alone, best: Alone | None, *, chosen: bool) -> Candidate:
+    """Return a layout's replicas as a row; latencies are those of the slowest."""
     column, point = plan.column, plan.column.point
     fullest = max(point.memory, key=lambda rank: _held(rank, point, instance))
     return Candidate(
         **_degrees(column.layout, column.footprint.gpu_type),
-        dp=plan.replicas,
+        dp=len(plan.copies),
         span=column.footprint.span,
         gpus=plan.gpus,
         fits=True,
         meets=plan.meets,
         chosen=chosen,
         concurrency=point.concurrency,
-        ttft_s=point.ttft_s,
-        tpot_s=point.tpot_s,
-        output_tokens_per_s=plan.tokens_per_s(instance),
+        ttft_s=max(c.point.ttft_s for c in plan.copies),
+        tpot_s=max(c.point.tpot_s for c in plan.copies),
+        output_tokens_per_s=plan.tokens_per_s,
         memory_bytes=_held(fullest, point, instance),
         capacity_bytes=fullest.capacity_bytes,
         kv_tokens=fullest.kv_tokens,
@@ -58,7 +119,7 @@ def _row(instance: Instance, plan: Uniform, best: Uniform | None, *, chosen: boo
     )
 
 
-def _degrees(layout: Layout, gpu_type: str) -> dict[str, int | str]:
+def _degrees(layout: Layout, gpu_type: str) -> dict[str, Any]:
     return {
         "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "weights": layout.weights, "kv_cache": layout.kv_cache,
         "gpu_type": gpu_type,
@@ -72,7 +133,7 @@ def _held(rank: RankMemory, point: Estimate, instance: Instance) -> int:
     return round(rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes + kv)
 
 
-def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Uniform | None]) -> list[Candidate]:
+def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list[Candidate]:
     """Return the layouts that have no admissible point, with the reason, nearest first."""
     nearest: dict[Key, Shape] = {}
     for shape in shapes:
@@ -98,7 +159,7 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Uniform | None]) -> li
     ]
 
 
-def loses_on(instance: Instance, plan: Uniform, best: Uniform) -> str:
+def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
     """Return what a layout loses on against the best one: by how much, and the cause that adds most of it."""
     mine, its = plan.column.point, best.column.point
     match instance.objective:
@@ -108,10 +169,17 @@ def loses_on(instance: Instance, plan: Uniform, best: Uniform) -> str:
         case "gpus" | "cost":
             amount = f"{plan.gpus - best.gpus:+d} GPUs"
         case "throughput":
-            amount = f"{plan.tokens_per_s(instance) / best.tokens_per_s(instance) - 1:+.0%} tokens/s"
+            amount = f"{plan.tokens_per_s / best.tokens_per_s - 1:+.0%} tokens/s"
     if not plan.meets and instance.objective != "throughput":
         amount = "cannot meet the demand here"
-    return f"{amount}: {_cause(plan.column, best.column, instance)}"
+    return f"{amount}: {_idle(plan, best) or _cause(plan.column, best.column, instance)}"
+
+
+def _idle(plan: Alone, best: Alone) -> str | None:
+    """Return that GPUs stay idle when they account for most of the lost tokens, else None."""
+    idle = best.gpus - plan.gpus
+    lost = 1 - plan.tokens_per_s / best.tokens_per_s
+    return f"{idle} of {best.gpus} GPUs stay idle" if idle > 0 and idle / best.gpus >= lost / 2 else None
 
 
 def _cause(mine: Column, its: Column, instance: Instance) -> str:
@@ -121,8 +189,7 @@ def _cause(mine: Column, its: Column, instance: Instance) -> str:
     (phase, part), most = max(((key, ours[key] - theirs[key]) for key in ours), key=lambda item: item[1])
     if most > 0:
         return f"{part} in {phase}, +{show_seconds(most)} of GPU time per output token"
-    fewer = mine.point.concurrency / mine.gpus < its.point.concurrency / its.gpus
-    return "fewer requests in flight per GPU" if fewer else "GPUs left idle"
+    return "fewer requests in flight per GPU"
 
 
 def _gpu_seconds(column: Column, osl: int) -> dict[tuple[str, str], float]:
