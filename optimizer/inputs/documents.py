@@ -92,8 +92,8 @@ def _problem(error: yaml.YAMLError) -> str:
     told = ", ".join(str(part) for part in parts if part) or str(error).splitlines()[0]
     if "could not find expected ':'" in told or "mapping values are not allowed" in told:
         return f"{told}; write 'key: value' with a space after the colon, and quote text that holds ': '"
-    if "cannot start any token" in told and "'\\t'" in told:
-        return f"{told}; indent with spaces, not tabs"
+    if "cannot start any token" in told:
+        return f"{told}; indent with spaces, not tabs, and quote text that starts with a sign"
     return f"{told}; check indentation, brackets and quotes there"
 
 

@@ -71,7 +71,6 @@ def load_engine(name: str) -> EngineSpec:
     return _load("engines", name, EngineSpec)
 
 
-@lru_cache
 def load_calibration(gpu: GpuSpec) -> Calibration:
     """Return the measured constants of a GPU, or those of its nearest kin: then ``Calibration.gpu`` names the kin."""
     calibrated = names("calibrations")

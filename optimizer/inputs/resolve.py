@@ -7,6 +7,7 @@ from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, GpuGroup, NodeTemplate
 from optimizer.inputs.complaints import did_you_mean
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.hostlist import all_hosts, duplicates, hosts
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ def resolved(cluster: ClusterSpec, catalogue: Catalogue, where: str) -> ClusterS
 
     Afterwards each template names its GPUs by id and ``gpus`` holds a GpuSpec for every one of them.
     """
+    _check_hosts(cluster, where)
     own = cluster.templates
     templates = dict(own)
     for index, entry in enumerate(cluster.nodes):
@@ -42,6 +44,21 @@ def resolved(cluster: ClusterSpec, catalogue: Catalogue, where: str) -> ClusterS
     named = {key: _named(template, gpus, catalogue, f"{where}: templates.{key}") for key, template in templates.items()}
     _check_prices(cluster, gpus, catalogue, where)
     return cluster.model_copy(update={"templates": named, "gpus": dict(sorted(gpus.items()))})
+
+
+def _check_hosts(cluster: ClusterSpec, where: str) -> None:
+    """Raise InputError when the node names cannot be read or one is given twice."""
+    for index, entry in enumerate(cluster.nodes):
+        try:
+            hosts(entry)
+        except ValueError as error:
+            raise InputError(f"{where}: nodes[{index}].name: {error}") from error
+    seen: set[str] = set()
+    for index, names in enumerate(all_hosts(cluster.nodes)):
+        twice = duplicates(names) or tuple(name for name in names if name in seen)
+        if twice:
+            raise InputError(f"{where}: nodes[{index}].name: {twice[0]!r} occurs twice; name each node once")
+        seen.update(names)
 
 
 def _named(template: NodeTemplate, gpus: dict[str, GpuSpec], catalogue: Catalogue, where: str) -> NodeTemplate:

@@ -27,7 +27,7 @@ def candidate_table(title: str, candidates: Sequence[Candidate], screen: Screen)
 
 
 def _row(candidate: Candidate, named: Sequence[str], *, wide: bool) -> tuple[Text, ...]:
-    lost = "; ".join(part for part in ("chosen" if candidate.chosen else "", candidate.why) if part) or "nothing: best"
+    lost = "; ".join(part for part in ("chosen" if candidate.chosen else "", candidate.why) if part) or "best"
     style = "green" if candidate.chosen else "" if candidate.fits and candidate.meets else "dim"
     place = (f"{candidate.span}, {candidate.gpu_type}",) if wide else ()
     figures = (

@@ -47,7 +47,7 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {totals.requests_per_s:,.3g} requests/s"
     yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
     if totals.cost_per_h is not None:
-        per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 10**6
+        per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 1_000_000
         yield "cost", f"{totals.cost_per_h:,.2f} {totals.currency}/h, {per_million:,.3g} per million output tokens"
 
 

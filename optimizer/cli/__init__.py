@@ -1,0 +1,44 @@
+"""How it is asked: parse, call, print, exit code. All that is heavy is imported inside the commands."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from optimizer.cli import catalogue, deploy, planning
+from optimizer.cli.edge import exit_code_of
+
+app = typer.Typer(
+    name="tpopt",
+    help="Which layout serves a model best on a GPU cluster, on exactly which GPUs, with a proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+planning.register(app)
+deploy.register(app)
+catalogue.register(app)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0 answer, 1 infeasible, 2 wrong input, 3 no answer, 70 our bug."""
+    return exit_code_of(lambda: app(arguments, prog_name="tpopt"), debug="--debug" in arguments)
+
+
+def main() -> NoReturn:
+    """Be the ``tpopt`` command."""
+    signal.signal(signal.SIGINT, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if not str(stream.encoding).lower().startswith("utf") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    from optimizer.errors import NoAnswerError
+
+    raise NoAnswerError("stopped by the user before an answer was known")

@@ -1,0 +1,50 @@
+"""The edge: every error becomes one message on stderr and an exit code; nothing is caught as broadly elsewhere."""
+
+import os
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from optimizer import __version__
+from optimizer.errors import InfeasibleError, NoAnswerError, TpoptError, VerificationError
+
+BUG = 70
+REPORT = "this is a bug in tpopt: please report it with the inputs (--debug shows where)"
+
+
+def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
+    """Run ``command`` and return its exit code, errors told on stderr."""
+    debug = debug or bool(os.environ.get("TPOPT_DEBUG"))
+    try:
+        command()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    except TpoptError as error:
+        _tell(error)
+        if debug:
+            _trace()
+        return error.exit_code
+    except Exception as error:  # the outermost edge: whatever is left is ours
+        message = str(error).splitlines() or [""]
+        typer.echo(f"tpopt {__version__}: {REPORT}: {type(error).__name__}: {message[0]}", err=True)
+        if debug:
+            _trace()
+        return BUG
+    return 0
+
+
+def _tell(error: TpoptError) -> None:
+    match error:
+        case InfeasibleError():
+            typer.echo(f"tpopt: infeasible: {error}", err=True)
+        case NoAnswerError():
+            typer.echo(f"tpopt: no answer: {error}", err=True)
+        case VerificationError():
+            typer.echo(f"tpopt {__version__}: {REPORT}: {error}", err=True)
+        case _:
+            typer.echo(f"tpopt: {error}", err=True)
+
+
+def _trace() -> None:
+    typer.echo(traceback.format_exc(), err=True, nl=False)

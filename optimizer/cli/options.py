@@ -1,0 +1,122 @@
+"""The options that commands share, and the meaning of their text."""
+
+import re
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from optimizer.errors import InputError
+
+if TYPE_CHECKING:
+    from optimizer.inputs.cluster import ClusterSpec
+    from optimizer.inputs.workload import EngineChoice
+    from optimizer.plan import ObjectiveName
+
+DEGREES = ("tp", "pp", "ep", "dp")
+
+ClusterArg = Annotated[str, typer.Argument(metavar="CLUSTER", help="cluster.yaml, or the name of a preset")]
+ModelArg = Annotated[
+    str, typer.Argument(metavar="MODEL", help="model.yaml, a Hugging Face config.json or its folder, or a preset")
+]
+WorkloadOption = Annotated[str | None, typer.Option("-w", "--workload", metavar="FILE", help="workload.yaml")]
+ObjectiveOption = Annotated[str, typer.Option(metavar="NAME", help="throughput, latency, ttft, gpus or cost")]
+EngineOption = Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="vllm, sglang or trtllm")]
+JsonOption = Annotated[bool, typer.Option("--json", help="answer as JSON")]
+FixOption = Annotated[str | None, typer.Option(metavar="tp=8,pp=2", help="decide these degrees beforehand")]
+MaxGpusOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="use at most N GPUs")]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option(metavar="NODE[/GPU]", help="leave this node or GPU to others; repeatable")
+]
+TimeLimitOption = Annotated[
+    str | None, typer.Option(metavar="SECONDS", help="stop after so long; the answer may then differ between runs")
+]
+WorkersOption = Annotated[int, typer.Option(min=1, metavar="N", help="threads of the solver")]
+SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="seed of the solver")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
+
+
+def parse_objective(text: str) -> "ObjectiveName":
+    """Return the objective of that name; InputError names the nearest."""
+    from optimizer.inputs.complaints import did_you_mean
+    from optimizer.plan import ObjectiveName
+
+    for name in get_args(ObjectiveName):
+        if name == text:
+            return name  # type: ignore[no-any-return]
+    raise InputError(
+        f"--objective: {text!r} is not known; {did_you_mean(text, get_args(ObjectiveName), what='one of')}"
+    )
+
+
+def parse_fix(text: str | None) -> dict[str, int]:
+    """Return degrees of text such as "tp=8,pp=2"; InputError names the part that is wrong."""
+    from optimizer.inputs.complaints import did_you_mean
+
+    fixed: dict[str, int] = {}
+    for part in (text or "").split(",") if text is not None else ():
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*([1-9]\d{0,6})\s*", part)
+        if match is None:
+            raise InputError(f"--fix: {part!r} is no degree; write tp=8,pp=2")
+        name = match[1].lower()
+        if name not in DEGREES:
+            raise InputError(f"--fix: {name!r} is no degree; {did_you_mean(name, DEGREES, what='one of')}")
+        if name in fixed:
+            raise InputError(f"--fix: {name} is given twice; keep one of them")
+        fixed[name] = int(match[2])
+    return fixed
+
+
+def parse_layouts(text: str | None) -> tuple[str, ...] | None:
+    """Return short names of layouts ("tp4pp2") of a comma-separated list, None for all; degrees of 1 are left out."""
+    if text is None:
+        return None
+    labels = []
+    for part in text.lower().split(","):
+        match = re.fullmatch(r"\s*tp(?P<tp>[1-9]\d*)(?:pp(?P<pp>[1-9]\d*))?(?:ep(?P<ep>[1-9]\d*))?\s*", part)
+        if match is None:
+            raise InputError(f"--layouts: {part!r} is no layout; write tp8,tp4pp2")
+        more = "".join(f"{name}{match[name]}" for name in ("pp", "ep") if match[name] not in (None, "1"))
+        labels.append(f"tp{match['tp']}{more}")
+    return tuple(dict.fromkeys(labels))
+
+
+def check_exclude(names: list[str] | None, cluster: "ClusterSpec") -> tuple[str, ...]:
+    """Return the nodes and GPUs to leave out; InputError names the nearest node when one is unknown."""
+    from optimizer.inputs.complaints import did_you_mean
+    from optimizer.inputs.hostlist import all_hosts
+
+    known = {name for entry in all_hosts(cluster.nodes) for name in entry} if names else set()
+    for name in names or ():
+        node = name.partition("/")[0]
+        if node not in known:
+            raise InputError(f"--exclude: {node!r} is no node of {cluster.name}; {did_you_mean(node, known)}")
+    return tuple(names or ())
+
+
+def parse_time_limit(text: str | None) -> float | None:
+    """Return seconds of "60" or "2 min"; InputError on anything else, or when nothing is left of it."""
+    from optimizer.units import parse_seconds
+
+    if text is None:
+        return None
+    try:
+        seconds = float(text) if re.fullmatch(r"[\d.]+", text) else parse_seconds(text)
+    except ValueError as error:
+        raise InputError(f"--time-limit: {error}") from error
+    if seconds <= 0:
+        raise InputError(f"--time-limit: {text!r} leaves no time; write seconds, such as 60")
+    return seconds
+
+
+def parse_engine(text: str, current: "EngineChoice") -> "EngineChoice":
+    """Return ``current`` with the engine and version of "name" or "name==version"; InputError names the nearest."""
+    from optimizer.inputs.complaints import did_you_mean
+    from optimizer.inputs.workload import EngineChoice, EngineName
+
+    name, _, version = text.partition("==")
+    if name not in get_args(EngineName):
+        known = get_args(EngineName)
+        raise InputError(f"--engine: {name!r} is no engine; {did_you_mean(name, known, what='one of')}")
+    kept = current.model_dump(mode="json") if name == current.name else {}
+    kept |= {"name": name, "version": version or (current.version if name == current.name else None)}
+    return EngineChoice.model_validate(kept)

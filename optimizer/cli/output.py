@@ -1,0 +1,59 @@
+"""Answers to stdout, progress to stderr, files whole or not at all."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from optimizer.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def progress(line: str) -> None:
+    """Tell on stderr what is going on."""
+    typer.echo(f"tpopt: {line}", err=True)
+
+
+def answer(text: str) -> None:
+    """Write text that ends in a line break to stdout."""
+    typer.echo(text, nl=False)
+
+
+def console() -> "Console":
+    """Return the screen for tables: 80 columns and no colour when piped; names are never read as markup."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def check_folder(path: str | None, option: str = "-o") -> None:
+    """Raise InputError when a file cannot be written at ``path``, before any work is done for it."""
+    if path is None:
+        return
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"{option} {path}: no folder {folder}; create it or choose another place")
+    if Path(path).is_dir():
+        raise InputError(f"{option} {path}: is a folder; name a file in it")
+
+
+def write(path: Path, text: str, *, executable: bool = False) -> None:
+    """Write a file whole or not at all: beside its place first, then renamed onto it."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():  # a device or pipe such as /dev/stdout
+        target.write_text(text, encoding="utf-8")
+        return
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(beside, mode, 0o777 if executable else 0o666), "w", encoding="utf-8") as file:
+            file.write(text)
+        beside.replace(target)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,259 @@
+"""solve, compare, estimate: the commands that price layouts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optimizer.cli import options, output
+from optimizer.cli.options import (
+    ClusterArg,
+    DebugOption,
+    EngineOption,
+    ExcludeOption,
+    FixOption,
+    JsonOption,
+    MaxGpusOption,
+    ModelArg,
+    ObjectiveOption,
+    SeedOption,
+    TimeLimitOption,
+    WorkersOption,
+    WorkloadOption,
+)
+from optimizer.errors import InfeasibleError, InputError
+
+if TYPE_CHECKING:
+    from optimizer.inputs.model import ModelSpec
+    from optimizer.inputs.workload import WorkloadSpec
+    from optimizer.pipeline import Request
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(solve)
+    app.command()(compare)
+    app.command()(estimate)
+
+
+def solve(
+    cluster: ClusterArg,
+    model: ModelArg,
+    workload: WorkloadOption = None,
+    out: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="write plan.json")] = None,
+    objective: ObjectiveOption = "throughput",
+    engine: EngineOption = None,
+    json: JsonOption = False,
+    fix: FixOption = None,
+    max_gpus: MaxGpusOption = None,
+    exclude: ExcludeOption = None,
+    time_limit: TimeLimitOption = None,
+    workers: WorkersOption = 1,
+    seed: SeedOption = 0,
+    debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
+) -> None:
+    """Pick the best layout and the GPU of every rank, with a proof."""
+    output.check_folder(out)
+    request = _request(
+        cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
+        time_limit=time_limit, workers=workers, seed=seed,
+    )  # fmt: skip
+    from optimizer import pipeline
+    from optimizer.report import records
+    from optimizer.report.solved import solved
+    from optimizer.report.tables import screen
+
+    try:
+        with _file_named(cluster, request.cluster.name):
+            found = pipeline.solve(request, output.progress)
+    except InfeasibleError as error:
+        _show_infeasible(error, json=json)
+        raise
+    if out is not None:
+        output.write(Path(out), records.plan_text(found.plan))
+    if json:
+        output.answer(records.solved_text(found.plan, found.seconds))
+    else:
+        console = output.console()
+        console.print(solved(found.plan, found.seconds, screen(console), assumed=workload is None))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="CLUSTER|PLAN", help="cluster (file or preset), or a plan.json")],
+    second: Annotated[str, typer.Argument(metavar="MODEL|PLAN", help="model (file or preset), or a plan.json")],
+    workload: WorkloadOption = None,
+    layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2", help="only these layouts")] = None,
+    objective: ObjectiveOption = "throughput",
+    engine: EngineOption = None,
+    json: JsonOption = False,
+    fix: FixOption = None,
+    max_gpus: MaxGpusOption = None,
+    exclude: ExcludeOption = None,
+    debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
+) -> None:
+    """List layouts, or two plans, side by side."""
+    if _is_plan(first) and _is_plan(second):
+        _compare_plans(first, second, json=json)
+        return
+    request = _request(
+        first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude
+    )
+    labels = options.parse_layouts(layouts)
+    from optimizer import pipeline
+    from optimizer.report import records
+    from optimizer.report.candidates import candidate_table, seconds_table
+    from optimizer.report.tables import screen
+
+    try:
+        with _file_named(first, request.cluster.name):
+            candidates = pipeline.compare(request, labels, output.progress)
+    except InfeasibleError as error:
+        _show_infeasible(error, json=json)
+        raise
+    if json:
+        output.answer(records.json_text({"candidates": [records.candidate_record(c) for c in candidates]}))
+    else:
+        console = output.console()
+        title = f"{request.model.name} on {request.cluster.name}: {len(candidates)} layouts for {objective}, best first"
+        console.print(candidate_table(title, candidates, screen(console)), seconds_table(candidates))
+
+
+def estimate(
+    cluster: ClusterArg,
+    model: ModelArg,
+    tp: Annotated[int, typer.Option(min=1, help="tensor parallel degree")],
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="concurrent requests")],
+    pp: Annotated[int, typer.Option(min=1, help="pipeline stages")] = 1,
+    ep: Annotated[int, typer.Option(min=1, help="expert parallel degree")] = 1,
+    isl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="input tokens")] = None,
+    osl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="output tokens")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="SCHEME", help="bf16, fp8, ...: default the checkpoint's")
+    ] = None,
+    kv_cache: Annotated[str | None, typer.Option(metavar="SCHEME", help="bf16 or fp8")] = None,
+    workload: WorkloadOption = None,
+    engine: EngineOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
+) -> None:
+    """Price one layout, fitting or not, with its breakdown."""
+    from optimizer import pipeline
+    from optimizer.inputs import read
+    from optimizer.report import records
+    from optimizer.report.estimated import estimated
+    from optimizer.report.tables import screen
+
+    hardware, spec = read.read_cluster(cluster), read.read_model(model)
+    changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
+    load = _load(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
+    with _file_named(cluster, hardware.name):
+        price, settings = pipeline.estimate(
+            hardware, spec, load, tp=tp, pp=pp, ep=ep, batch=batch,
+            weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0],
+        )  # fmt: skip
+    if json:
+        output.answer(records.json_text(records.estimate_record(price, asdict(settings))))
+    else:
+        console = output.console()
+        console.print(estimated(price, asdict(settings), screen(console)))
+
+
+def _request(
+    cluster: str,
+    model: str,
+    workload: str | None,
+    engine: str | None,
+    *,
+    objective: str,
+    fix: str | None,
+    max_gpus: int | None,
+    exclude: list[str] | None,
+    time_limit: str | None = None,
+    workers: int = 1,
+    seed: int = 0,
+) -> "Request":
+    """Return what the user asks, every file read and every option understood."""
+    goal, fixed, seconds = (
+        options.parse_objective(objective),
+        options.parse_fix(fix),
+        options.parse_time_limit(time_limit),
+    )
+    from optimizer.inputs import read
+
+    hardware, spec = read.read_cluster(cluster), read.read_model(model)
+    load = _load(spec, model, workload, engine, {})
+    from optimizer.pipeline import Request
+
+    return Request(
+        cluster=hardware, model=spec, workload=load, objective=goal, fix=fixed, max_gpus=max_gpus,
+        exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, workers=workers, seed=seed,
+    )  # fmt: skip
+
+
+def _load(
+    model: "ModelSpec", model_source: str, source: str | None, engine: str | None, changes: dict[str, object]
+) -> "WorkloadSpec":
+    """Return the workload of a file with the options' changes; InputError when the model's context is too short."""
+    from optimizer.inputs import read
+    from optimizer.inputs.complaints import validated
+
+    load = read.read_workload(source)
+    if changes:
+        where = " ".join(f"--{key.replace('_', '-')}" for key in changes)
+        load = validated(type(load), load.model_dump(mode="json") | changes, where)
+    if engine is not None:
+        load = load.model_copy(update={"engine": options.parse_engine(engine, load.engine)})
+    read.check_lengths(model, load, where=source or (f"{model_source}, no workload" if not changes else "--isl, --osl"))
+    return load
+
+
+@contextmanager
+def _file_named(source: str, cluster: str) -> Iterator[None]:
+    """Let errors about the hardware name the user's file in place of the cluster in it."""
+    try:
+        yield
+    except InputError as error:
+        rest = str(error).removeprefix(f"cluster {cluster}: ")
+        raise (error if rest == str(error) else InputError(f"{source}: {rest}")) from error
+
+
+def _show_infeasible(error: InfeasibleError, *, json: bool) -> None:
+    """Print the nearest miss and what would help: that nothing fits is an answer."""
+    from optimizer.report import records
+    from optimizer.report.estimated import infeasible
+
+    if json:
+        output.answer(records.json_text(records.infeasible_record(error)))
+    else:
+        output.console().print(infeasible(error))
+
+
+def _is_plan(source: str) -> bool:
+    """Return whether ``source`` is a file that holds a plan."""
+    from optimizer.inputs.documents import read_document
+
+    path = Path(source)
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    document = read_document(path)
+    return isinstance(document, dict) and "schema_version" in document
+
+
+def _compare_plans(first: str, second: str, *, json: bool) -> None:
+    from rich.console import Group
+
+    from optimizer.compare import input_differences, plan_rows
+    from optimizer.report import records
+    from optimizer.report.candidates import input_table, plan_table
+
+    plans = [records.read_plan(source) for source in (first, second)]
+    rows, inputs = plan_rows(plans), input_differences(*plans)
+    if json:
+        told = {"properties": rows, "inputs": inputs}
+        record = {key: [records.row_record(row) for row in rows] for key, rows in told.items()}
+        output.answer(records.json_text({"plans": [first, second], **record}))
+    else:
+        output.console().print(Group(plan_table((first, second), rows), input_table((first, second), inputs)))

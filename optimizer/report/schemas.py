@@ -1,0 +1,62 @@
+"""JSON Schemas of the input files and of plan.json, for editors: short forms that the readers take included."""
+
+from collections.abc import Callable
+from typing import Any
+
+from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.plan import Plan
+
+Schema = dict[str, Any]
+
+_PRICE: Schema = {"type": "string", "examples": ["3.50 USD/h"]}
+
+
+def _cluster() -> Schema:
+    """Return the schema of cluster.yaml: a template may be the name of a shipped one."""
+    schema = ClusterSpec.model_json_schema()
+    templates = schema["properties"]["templates"]
+    templates["additionalProperties"] = _or(templates["additionalProperties"], {"type": "string"})
+    schema["properties"]["prices"]["additionalProperties"] = _PRICE
+    return schema
+
+
+def _model() -> Schema:
+    """Return the schema of model.yaml: a preset, a Hugging Face configuration, or the architecture in full."""
+    schema = ModelSpec.model_json_schema()
+    bases = {
+        "preset": {"type": "string", "examples": ["llama-3.1-70b"]},
+        "hf": {"type": "string", "description": "path of a config.json", "examples": ["path/config.json"]},
+    }
+    schema["properties"] = bases | schema["properties"]
+    full = schema.pop("required")
+    return schema | {"anyOf": [{"required": required} for required in (["preset"], ["hf"], full)]}
+
+
+def _workload() -> Schema:
+    """Return the schema of workload.yaml: lengths may be a number of tokens, the engine its name."""
+    schema = WorkloadSpec.model_json_schema()
+    properties = schema["properties"]
+    for name in ("isl", "osl"):
+        properties[name] = _or(properties[name], {"type": "integer", "minimum": 1})
+    names = schema["$defs"]["EngineChoice"]["properties"]["name"]["enum"]
+    properties["engine"] = _or(properties["engine"], {"type": "string", "enum": names})
+    return schema
+
+
+def _plan() -> Schema:
+    return Plan.model_json_schema(mode="serialization")
+
+
+def _or(schema: Schema, short: Schema) -> Schema:
+    return {"anyOf": [short, schema]}
+
+
+SCHEMAS: dict[str, Callable[[], Schema]] = {
+    "cluster": _cluster,
+    "model": _model,
+    "workload": _workload,
+    "plan": _plan,
+}
+"""A schema for each kind of file."""
