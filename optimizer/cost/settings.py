@@ -15,7 +15,7 @@ _FINE_STEP, _FINE_LIMIT, _COARSE_STEP = 8, 256, 16
 
 
 def version_facts(spec: EngineSpec, version: str) -> EngineVersion:
-    """Return the facts that hold for ``version``; InputError on a version before the first or after the latest known."""
+    """Return the facts that hold for ``version``; InputError before the first known version or after the latest."""
     wanted = _number(version, spec)
     known = [facts for facts in spec.versions if _number(facts.since, spec) <= wanted]
     if not known:

@@ -6,7 +6,8 @@ from itertools import groupby
 from pydantic import ValidationError
 
 from optimizer.errors import InputError
-from optimizer.inputs.families import FAMILIES, Body
+from optimizer.inputs.bodies import Body
+from optimizer.inputs.families import FAMILIES
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Layer, LayerRun, ModelSpec
 from optimizer.inputs.quantization import read_quantization
