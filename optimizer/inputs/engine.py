@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from optimizer.inputs.schema import Bytes, Count, Fraction, Record
+from optimizer.inputs.schema import Bytes, Count, Fraction, Natural, Record
 from optimizer.inputs.workload import EngineName
 
 Factor = Annotated[float, Field(ge=0)]
@@ -52,7 +52,7 @@ class EngineVersion(Record):
     """By visible memory, largest first; the last one holds for all smaller GPUs."""
     graph_batch_limit: Count
     """Largest batch captured by default."""
-    graph_prefill_tokens: Count
+    graph_prefill_tokens: Natural
     """Steps of up to so many tokens run piecewise from captured graphs; larger ones are launched by the host."""
     sampler_bytes_per_logit: Factor
     """Peak bytes of the sampler per running sequence and vocabulary entry."""
