@@ -1,9 +1,10 @@
 """One replica priced at one operating point: memory, time, rate, where the seconds go, and what is not measured."""
 
+from optimizer.cost.bursts import mean_context, new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import ledger
 from optimizer.cost.quantities import Estimate, Phases
-from optimizer.cost.serving import closed_loop, mean_context, new_tokens
+from optimizer.cost.serving import closed_loop
 from optimizer.cost.step import decode, prefill
 from optimizer.cost.work import work
 from optimizer.inputs.workload import WorkloadSpec

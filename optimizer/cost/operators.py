@@ -46,6 +46,7 @@ class Experts:
     io_bytes_per_token: float
     ranks: int
     """Ranks over which whole experts are spread (1: sliced by TP)."""
+    top_k: int
     rate: Rate
 
 
@@ -116,13 +117,13 @@ def imbalance(ranks: int, routed: float) -> float:
     return min(float(ranks), 1.0 + 0.9 * sqrt(2.0 * log(ranks) * (1.0 - 1.0 / ranks) * ranks / max(routed, 1.0)))
 
 
-def moe(experts: Experts, tokens: float, top_k: int, distinct: float | None = None) -> float:
+def moe(experts: Experts, tokens: float, distinct: float | None = None) -> float:
     """Return the seconds of the routed experts for ``tokens`` in the whole group.
 
     Only experts that were hit are read. ``distinct`` overrides their expected number on one rank (a property of a
     measurement whose router does not spread tokens).
     """
-    uneven = imbalance(experts.ranks, tokens * top_k)
+    uneven = imbalance(experts.ranks, tokens * experts.top_k)
     hit = min(experts.local, distinct_experts(experts.local, experts.hit_share, tokens * uneven))
     if distinct is not None:
         hit = min(hit, distinct)

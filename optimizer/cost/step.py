@@ -120,7 +120,7 @@ def _layer(
     """Return one layer's seconds: gemm, attention, collectives, elementwise."""
     gemm_s = sum([gemm(matrix, rows) for matrix in kind.matrices])
     if kind.experts is not None:
-        gemm_s += moe(kind.experts, rows * case.layout.attn_dp, kind.top_k, batch.distinct)
+        gemm_s += moe(kind.experts, rows * case.layout.attn_dp, batch.distinct)
     if batch.prompts:
         gemm_s += sum([gemm(matrix, rows) for matrix in kind.prefill_matrices])
     if batch.decodes:
@@ -142,21 +142,19 @@ def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
     seconds = 0.0
     if batch.prompts:
         prompts = batch.prompts / (layout.attn_dp * layout.pcp)
-        reach = at.index_top_k or at.reach
-        pairs = prompts * causal_pairs(batch.tokens, batch.past, reach)
+        pairs = prompts * causal_pairs(batch.tokens, batch.past, at.reach)
         io_bytes = prompts * (batch.tokens * at.io_bytes_per_token + batch.past * at.kv_bytes_per_token)
         seconds += attention_prefill(at.flop_per_pair, pairs, io_bytes, at.prefill)
-        if at.index_top_k is not None:
+        if at.index_bytes_per_token:
             every = prompts * causal_pairs(batch.tokens, batch.past, None)
             seconds += roofline(0.0, every * at.index_flop_per_token, at.prefill)
     if batch.decodes:
         sequences = batch.decodes / layout.attn_dp
         context = batch.context / layout.pcp
-        if at.index_top_k is not None:
+        if at.index_bytes_per_token:
             index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token
             seconds += attention_decode(index_bytes, flop, sequences, context, at.decode)
-        reach = at.index_top_k or at.reach
-        seen = min(context, reach) if reach is not None else context
+        seen = context if at.reach is None else min(context, at.reach)
         seconds += attention_decode(at.kv_bytes_per_token, at.flop_per_cached, sequences, seen, at.decode)
     return seconds
 
@@ -188,7 +186,7 @@ def _stage(
 ) -> Seconds:  # fmt: skip
     """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
     gemm_s = attention_s = collectives_s = overhead_s = 0.0
-    kernels = launches = 0
+    kernels = launches = pieces = 0
     for count, layer, kind in zip(counts, layers, constants.kinds, strict=True):
         gemm_s += count * layer[0]
         attention_s += count * layer[1]
@@ -196,6 +194,7 @@ def _stage(
         overhead_s += count * layer[3]
         kernels += count * kind.kernels
         launches += count * kind.launches
+        pieces += count * kind.pieces
     first, last = ends
     tp_group = part(case.wiring.group, case.layout.tp)
     if first:
@@ -207,19 +206,19 @@ def _stage(
         collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
     overhead_s += kernels * case.calibration.kernel
     gpu_s = gemm_s + attention_s + collectives_s + overhead_s
-    waiting_s = max(0.0, _host(case, batch, rows, launches) - gpu_s)
+    waiting_s = max(0.0, _host(case, batch, rows, launches, pieces) - gpu_s)
     return Seconds(gemm_s, attention_s, collectives_s, overhead_s + waiting_s)
 
 
-def _host(case: Case, batch: Batch, rows: float, launches: int) -> float:
+def _host(case: Case, batch: Batch, rows: float, launches: int, pieces: int) -> float:
     """Return the seconds the host needs to launch a stage's kernels; 0 when a whole graph is replayed."""
     if is_captured(case, batch):
         return 0.0
     host = case.calibration.host
-    seconds = launches * host.launch * (1.0 + host.launch_per_doubling * log2(case.layout.tp))
-    if case.engine.cuda_graphs and rows <= case.facts.graph_prefill_tokens:
-        seconds *= host.graphed_share
-    return seconds + host.step_floor
+    sizes = case.engine.cuda_graph_sizes
+    piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
+    seconds = pieces * host.piece if piecewise else launches * host.launch
+    return host.step_floor + seconds * (1.0 + host.launch_per_doubling * log2(case.layout.tp))
 
 
 def _hand_overs(case: Case, batch: Batch) -> float:

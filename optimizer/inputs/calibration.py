@@ -89,8 +89,8 @@ class Host(Record):
     """One kernel launched outside a captured graph."""
     launch_per_doubling: Annotated[float, Field(ge=0)]
     """Share by which a launch slows with every doubling of the TP group."""
-    graphed_share: Annotated[float, Field(ge=0, le=1)]
-    """Share of a layer's launches that stays with the host when its step runs piecewise from graphs."""
+    piece: Seconds
+    """One launch between the captured pieces of a short prefill."""
     step_floor: Seconds
     """Shortest decode step, whatever the GPU does."""
     step_base: Seconds

@@ -1,0 +1,131 @@
+"""Prompts that arrive together on an idle replica, and the turnover of a closed loop: the steps that prefill them.
+
+The first prompt of a burst is prefilled alone: the engine starts on it while the front end still reads the others. The
+rest fill the token budget of each step.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from optimizer.cost.case import Case
+from optimizer.cost.step import Batch, stage_seconds, step
+from optimizer.inputs.workload import WorkloadSpec
+
+
+def new_tokens(workload: WorkloadSpec) -> float:
+    """Return prompt tokens that must be computed: those the prefix cache does not hold, one at least."""
+    return max(1.0, workload.isl.mean * (1.0 - workload.prefix_cache_hit))
+
+
+def mean_context(workload: WorkloadSpec) -> float:
+    """Return the mean cached tokens of a sequence in decode: a long answer is seen longer, hence 1 + cv^2."""
+    return workload.isl.mean + workload.osl.mean / 2 * (1.0 + workload.osl.cv**2)
+
+
+def front_end(case: Case, workload: WorkloadSpec) -> float:
+    """Return the seconds until a request reaches the engine."""
+    host = case.calibration.host
+    return host.request + workload.isl.mean * host.prompt_token
+
+
+def pipelined(case: Case, batches: list[tuple[Batch, float]]) -> float:
+    """Return the seconds of steps in a row (batch, how many): all stages once, then the slowest stage per step."""
+    total = step(case, batches[0][0]).total
+    for index, (batch, times) in enumerate(batches):
+        further = times - 1 if index == 0 else times
+        if further > 0:
+            total += further * max(stage.total for stage in stage_seconds(case, batch))
+    return total
+
+
+def idle_ttft(case: Case, workload: WorkloadSpec, distinct: float | None = None) -> float:
+    """Return the seconds to the first token of one prompt on the idle replica: front end, then its chunks in turn."""
+    start_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
+    return start_s + pipelined(case, _chunks(case, workload, distinct))
+
+
+def _chunks(case: Case, workload: WorkloadSpec, distinct: float | None) -> list[tuple[Batch, float]]:
+    """Return the steps of one prompt alone; beyond two chunks the mean stands for those after the first."""
+    cached = workload.isl.mean * workload.prefix_cache_hit
+    todo = new_tokens(workload)
+    count = ceil(todo / case.engine.max_num_batched_tokens)
+    each = todo / count
+    first = Batch(1.0, each, cached, distinct=distinct)
+    if count == 1:
+        return [(first, 1.0)]
+    return [(first, 1.0), (Batch(1.0, each, cached + each * count / 2, distinct=distinct), count - 1.0)]
+
+
+def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: float | None = None) -> float:
+    """Return the seconds until the last of ``prompts`` that reach the idle replica together has its first token."""
+    start_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
+    steps = _chunks(case, workload, distinct)
+    if prompts > 1:
+        together = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload))
+        rest = (prompts - 1) / together
+        steps += [(_side_by_side(batch, min(together, prompts - 1.0)), times * rest) for batch, times in steps]
+    return start_s + pipelined(case, steps)
+
+
+def _side_by_side(batch: Batch, prompts: float) -> Batch:
+    return Batch(prompts, batch.tokens, batch.past, distinct=batch.distinct)
+
+
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    """How a closed loop of equal requests renews itself."""
+
+    decode_s: float
+    """A step of decodes only."""
+    mixed_s: float
+    """A step that also prefills, through all stages."""
+    extra_s: float
+    """What it adds on the stage that limits the rate."""
+    mixed_steps: float
+    """Steps that prefill, while every request is renewed once."""
+    chunks: int
+    """Steps one prompt needs."""
+
+
+def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float | None = None) -> Turnover:
+    """Return the steps in which ``running`` requests are renewed."""
+    micro = min(case.layout.pp, max(1, int(running)))
+    decodes, context, todo = running / micro, mean_context(workload), new_tokens(workload)
+    plain = Batch(decodes=decodes, context=context, distinct=distinct)
+    budget = max(1.0, case.engine.max_num_batched_tokens - decodes / case.layout.attn_dp) * case.layout.attn_dp
+    chunks = ceil(todo / budget)
+    mixed_steps = _mixed_steps(workload, running, todo, budget, chunks)
+    together = running * chunks / mixed_steps
+    past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
+    mixed = Batch(together, todo / chunks, past, max(0.0, decodes - together), context, distinct)
+    decode_s = step(case, plain).total
+    stages = stage_seconds(case, plain)
+    waiting_s = decode_s - sum(stage.total for stage in stages) if micro == 1 else 0.0
+    extra_s = max(m.total - p.total for m, p in zip(stage_seconds(case, mixed), stages, strict=True))
+    return Turnover(decode_s, step(case, mixed).total, max(0.0, extra_s - max(0.0, waiting_s)), mixed_steps, chunks)
+
+
+def _mixed_steps(workload: WorkloadSpec, running: float, todo: float, budget: float, chunks: int) -> float:
+    """Return the steps that prefill while all ``running`` requests are renewed once.
+
+    Requests of one length that start together finish together, so their successors fill the token budget. Lengths that
+    vary spread the ends over the steps of an answer (a range of sqrt(12) cv OSL), one or more per step.
+    """
+    filled = 1.0 + (running - 1.0) * todo / budget
+    spread = min(1.0, workload.osl.cv * 12**0.5) * workload.osl.mean
+    return min(running * chunks, max(filled, chunks, min(running, spread) * chunks))
+
+
+def closed_loop_tokens_per_s(
+    case: Case, workload: WorkloadSpec, concurrency: int, requests: int, distinct: float | None = None
+) -> float:
+    """Return output tokens/s of a closed loop of equal requests that ends after ``requests``, in its steady window.
+
+    The window runs from the last first token of the first wave to the first end of the last wave: every wave decodes,
+    all but the first are prefilled inside it.
+    """
+    turn = turnover(case, workload, concurrency, distinct)
+    waves = max(2.0, requests / concurrency)
+    steps = waves * workload.osl.mean
+    seconds = steps * turn.decode_s + (waves - 1.0) * turn.mixed_steps * turn.extra_s
+    return steps * concurrency / seconds
