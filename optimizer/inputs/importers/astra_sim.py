@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from optimizer.errors import InputError
 from optimizer.inputs.documents import parse_yaml
-from optimizer.inputs.importers.facts import FabricFacts, Facts, Finding, GpuFacts, HostFacts, NicFacts, NodeFacts, Pasted
+from optimizer.inputs.importers.facts import (
+    FabricFacts,
+    Facts,
+    Finding,
+    GpuFacts,
+    HostFacts,
+    NicFacts,
+    NodeFacts,
+    Pasted,
+)
 from optimizer.units import parse_bytes_per_s, parse_seconds
 
 KIND = "ASTRA-sim network"
@@ -24,10 +33,14 @@ def read(pasted: Pasted) -> Facts:
     document = parse_yaml(pasted.text, pasted.where)
     table = document if isinstance(document, Mapping) else {}
     shapes = [str(shape) for shape in _list(table.get("topology"))]
-    sizes = [s for s in _list(table.get("npus_count")) if isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= 10**6]
+    sizes = [
+        s for s in _list(table.get("npus_count")) if isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= 10**6
+    ]
     rates = [_rate(r) for r in _list(table.get("bandwidth"))]
     if not shapes or len({len(shapes), len(sizes), len(rates)}) > 1 or not all(rates):
-        raise InputError(f"{pasted.where}: topology, npus_count and bandwidth must be lists of one length with numbers above 0")
+        raise InputError(
+            f"{pasted.where}: topology, npus_count and bandwidth must be lists of one length with numbers above 0"
+        )
     inside, count = sizes[0], math.prod(sizes[1:])
     if inside > 1024 or count > MAX_NODES:
         raise InputError(f"{pasted.where}: {inside} x {count} GPUs are more than can be planned")
@@ -43,9 +56,16 @@ def read(pasted: Pasted) -> Facts:
 def _notes(shapes: list[str], sizes: list[int], where: str) -> list[Finding]:
     said = [Finding("missing", f"{where}: the file names no GPU type and no real node")]
     if shapes[0].lower() == "ring":
-        said.append(Finding("guessed", f"{where}: the ring inside a node is taken as a switch of the same rate per GPU"))
+        said.append(
+            Finding("guessed", f"{where}: the ring inside a node is taken as a switch of the same rate per GPU")
+        )
     if len(sizes) > 1:
-        said.append(Finding("guessed", f"{where}: {len(sizes) - 1} outer dimension(s) are taken as one fabric without oversubscription"))
+        said.append(
+            Finding(
+                "guessed",
+                f"{where}: {len(sizes) - 1} outer dimension(s) are taken as one fabric without oversubscription",
+            )
+        )
     return said
 
 

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import FabricFacts, Facts, Finding, GpuFacts, HostFacts, NicFacts, NodeFacts, counted, listed
+from optimizer.inputs.importers.facts import (
+    FabricFacts,
+    Facts,
+    Finding,
+    GpuFacts,
+    HostFacts,
+    NicFacts,
+    NodeFacts,
+    counted,
+    listed,
+)
 from optimizer.inputs.importers.nearness import nearest
 from optimizer.units import parse_bytes_per_s
 
@@ -74,18 +84,24 @@ def read_graph(graph: Graph, format_name: str) -> Facts:
         raise InputError(f"{graph.where}: more than {MAX_NODES:,} nodes; import a part of it")
     kinds = {name: _kind(name, attributes) for name, attributes in graph.nodes.items()}
     if "gpu" not in kinds.values():
-        raise InputError(f"{graph.where}: no node is a GPU; give nodes a `kind` (gpu, nvswitch, pcie, cpu, nic, leaf, spine)")
+        raise InputError(
+            f"{graph.where}: no node is a GPU; give nodes a `kind` (gpu, nvswitch, pcie, cpu, nic, leaf, spine)"
+        )
     guessed = [name for name, attributes in graph.nodes.items() if kinds[name] and not _told(attributes)]
     if guessed:
         graph.findings.append(Finding("guessed", f"{graph.where}: kinds of {listed(guessed)} from their names"))
     ignored = [name for name, kind in kinds.items() if not kind]
     if ignored:
-        graph.findings.append(Finding("missing", f"{graph.where}: {listed(ignored)} have no kind that is known; ignored"))
+        graph.findings.append(
+            Finding("missing", f"{graph.where}: {listed(ignored)} have no kind that is known; ignored")
+        )
     near = _neighbours(graph)
     homes = _homes(graph, kinds, near)
     insides = {host: _inside(graph, kinds, near, host, members, format_name) for host, members in homes.items()}
     hosts, fabric = _fabric(graph, kinds, near, insides, homes)
-    told = f"{graph.where}: {format_name}: {counted(len(graph.nodes), 'node')}, {counted(len(insides), 'host')} with GPUs"
+    told = (
+        f"{graph.where}: {format_name}: {counted(len(graph.nodes), 'node')}, {counted(len(insides), 'host')} with GPUs"
+    )
     return Facts(tuple(insides.values()), hosts, fabric, findings=(Finding("read", told), *graph.findings))
 
 
@@ -217,7 +233,9 @@ def _fabric(
     used = {leaf: None for found in leaves.values() for leaf in found}
     if not used:
         return (), None
-    hosts = tuple(HostFacts(host, leaf="+".join(sorted(found, key=_natural))[:120] or None) for host, found in leaves.items())
+    hosts = tuple(
+        HostFacts(host, leaf="+".join(sorted(found, key=_natural))[:120] or None) for host, found in leaves.items()
+    )
     ratios = []
     for leaf in used:
         down = sum(graph.rate(leaf, n) for n in near[leaf] if kinds[n] in _INSIDE)

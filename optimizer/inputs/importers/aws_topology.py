@@ -26,7 +26,9 @@ def read(pasted: Pasted) -> Facts:
             others.append(f"{name or '?'} ({kind or 'no type'})")
             continue
         above = [str(n) for n in _list(item.get("NetworkNodes"))]
-        hosts.append(HostFacts(name, machine=kind, leaf=above[-1] if above else None, pod=above[-2] if above[1:] else None))
+        hosts.append(
+            HostFacts(name, machine=kind, leaf=above[-1] if above else None, pod=above[-2] if above[1:] else None)
+        )
     if not hosts:
         raise InputError(f"{pasted.where}: {KIND}: no instance with GPUs among {listed(others)}")
     findings = [Finding("read", f"{pasted.where}: {KIND}: {len(hosts)} instances with GPUs")]

@@ -70,6 +70,8 @@ class NodeFacts:
     """Links of each pair of GPUs that is wired directly or looks so (``NV#`` cells, xGMI)."""
     is_mesh: bool = False
     """Whether the pairs are xGMI."""
+    counts_links: bool = False
+    """Whether links are counted (``NV18``), not only known to be there."""
     knows_links: bool = False
     """Whether the file would show GPU links if there were any."""
     pair_bytes_per_s: Mapping[Pair, float] = field(default_factory=dict)

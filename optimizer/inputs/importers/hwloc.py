@@ -35,26 +35,32 @@ def read(pasted: Pasted) -> Facts:
     gpus = [d for d in devices if _GPU_CLASS.match(_pci_type(d)) and _MAKERS.search(_pci_type(d))]
     nics = [d for d in devices if _NET_CLASS.match(_pci_type(d)) and _rdma(d)]
     if not 0 < len(gpus) <= MAX_GPUS:
-        raise InputError(f"{pasted.where}: {KIND} with {len(gpus)} GPUs; export with I/O devices: lstopo --whole-io topo.xml")
+        raise InputError(
+            f"{pasted.where}: {KIND} with {len(gpus)} GPUs; export with I/O devices: lstopo --whole-io topo.xml"
+        )
     names = [_rdma(nic) or "nic" for nic in nics]
-    rates, has_switch = _nvlink(root, gpus)
+    rates, switched = _nvlink(root, gpus)
     node = NodeFacts(
         where=pasted.where,
         kind=KIND,
         host=_info(root.find("object"), "HostName"),
-        gpus=tuple(_gpu(i, d) for i, d in enumerate(gpus)),
+        gpus=tuple(_gpu(i, d, int(i in switched) if switched else None) for i, d in enumerate(gpus)),
         nics=tuple(NicFacts(name, _port_rate(nic)) for name, nic in zip(names, nics, strict=True)),
         nearest=nearest(len(gpus), len(nics), lambda g, n: _distance(gpus[g], nics[n])),
-        pairs=dict.fromkeys(rates, 1) if not has_switch else {},
-        knows_links=bool(rates),
-        pair_bytes_per_s=rates if not has_switch else {},
+        pairs={} if switched else dict.fromkeys(rates, 1),
+        knows_links=bool(rates or switched),
+        pair_bytes_per_s={} if switched else rates,
         pcie_groups=by_key([(*d.path[:2], "" if len(d.path) > 2 else str(i)) for i, d in enumerate(gpus)]),
         sockets=by_key([d.path[0] if d.path else "" for d in gpus]),
     )
     said = [Finding("read", f"{pasted.where}: {KIND}: {len(gpus)} GPUs, {len(nics)} RDMA devices"), *findings]
-    if not rates:
-        said.append(Finding("missing", f"{pasted.where}: no NVLinkBandwidth matrix: hwloc was built without NVML, or there is none"))
-    if has_switch:
+    if not rates and not switched:
+        said.append(
+            Finding(
+                "missing", f"{pasted.where}: no NVLinkBandwidth matrix: hwloc was built without NVML, or there is none"
+            )
+        )
+    if switched:
         said.append(Finding("read", f"{pasted.where}: NVLinks lead to an NVSwitch"))
     return Facts(nodes=(node,), findings=tuple(said))
 
@@ -83,11 +89,11 @@ def _info(element: ET.Element | None, name: str) -> str | None:
     return next((info.get("value") for info in infos if info.get("name") == name), None)
 
 
-def _gpu(index: int, device: _Device) -> GpuFacts:
+def _gpu(index: int, device: _Device, links: int | None) -> GpuFacts:
     maker = _MAKERS.search(_pci_type(device))
     product = _info(device.element, "GPUModel") or (f"{maker[1]}:{maker[2]}".lower() if maker else None)
     uuid = _info(device.element, "NVIDIAUUID") or _info(device.element, "AMDUUID")
-    return GpuFacts(index, product, device.element.get("pci_busid"), uuid)
+    return GpuFacts(index, product, device.element.get("pci_busid"), uuid, switch_links=links)
 
 
 def _rdma(device: _Device) -> str | None:
@@ -111,22 +117,22 @@ def _distance(a: _Device, b: _Device) -> int:
     return max(0, 50 - shared)
 
 
-def _nvlink(root: ET.Element, gpus: list[_Device]) -> tuple[dict[Pair, float], bool]:
-    """Return the rate of each pair from the NVLinkBandwidth matrix (MB/s), and whether a switch is among its objects."""
+def _nvlink(root: ET.Element, gpus: list[_Device]) -> tuple[dict[Pair, float], frozenset[int]]:
+    """Return the rate of each pair from the NVLinkBandwidth matrix (MB/s), and the GPUs with links into a switch."""
     index = {o.get("gp_index"): i for i, d in enumerate(gpus) for o in d.element.findall("object")}
     for matrix in (*root.findall("distances2hetero"), *root.findall("distances2")):
         if matrix.get("name") != "NVLinkBandwidth":
             continue
         objects = re.findall(r"(?:\w+:)?(\d+)", " ".join(e.text or "" for e in matrix.findall("indexes")))
-        values = re.findall(r"\d{1,9}", " ".join(e.text or "" for e in matrix.findall("u64values")))
-        places = [index.get(o) for o in objects]
+        values = [int(v) for v in re.findall(r"\d{1,9}", " ".join(e.text or "" for e in matrix.findall("u64values")))]
         if len(values) != len(objects) ** 2:
-            return {}, False
+            break
+        places = [index.get(o) for o in objects]
+        cells = [(a, b, values[i * len(objects) + j]) for i, a in enumerate(places) for j, b in enumerate(places)]
         rates = {
-            (a, b): parse_bytes_per_s(f"{values[row * len(objects) + column]} MB/s")
-            for row, a in enumerate(places)
-            for column, b in enumerate(places)
-            if a is not None and b is not None and a < b and values[row * len(objects) + column].strip("0")
+            (a, b): parse_bytes_per_s(f"{v} MB/s")
+            for a, b, v in cells
+            if a is not None and b is not None and a < b and v
         }
-        return rates, None in places
-    return {}, False
+        return rates, frozenset(a for a, b, v in cells if a is not None and b is None and v)
+    return {}, frozenset()

@@ -57,6 +57,8 @@ def read(pasted: Pasted) -> Facts:
     hosts, findings = _hosts(fabric, leaves, pasted.where)
     is_rail = any(len(spots) > 1 for spots in hosts.values())
     units = _units(hosts, names) if is_rail else {h: names[next(iter(spots))] for h, spots in hosts.items()}
+    if is_rail:
+        names = _rail_names(hosts, units, names)
     weak, over, more = _uplinks(fabric, leaves, names, pasted.where)
     facts = tuple(HostFacts(host, leaf=units[host], nics=_nics(spots)) for host, spots in hosts.items())
     shape = "each host on several leaves: rails" if is_rail else "each host on one leaf"
@@ -127,10 +129,14 @@ def _hosts(
             device = words[1] if len(words) > 1 else "hca"
             hosts.setdefault(_clean(words[0]) or guid, {}).setdefault(leaf, []).append((device, rate))
     if not hosts:
-        raise InputError(f"{where}: all {nameless} adapters have generic names; set node descriptions, or map GUIDs to hosts")
+        raise InputError(
+            f"{where}: all {nameless} adapters have generic names; set node descriptions, or map GUIDs to hosts"
+        )
     findings = []
     if nameless:
-        message = f"{where}: {nameless} adapters have a generic name: hosts may have more NICs than their own names show"
+        message = (
+            f"{where}: {nameless} adapters have a generic name: hosts may have more NICs than their own names show"
+        )
         findings.append(Finding("missing", message))
     spots = {host: {leaf: tuple(found) for leaf, found in places.items()} for host, places in sorted(hosts.items())}
     return spots, [*findings, *_absent(spots, nameless, where)]
@@ -144,12 +150,28 @@ def _absent(hosts: Mapping[str, Spots], nameless: int, where: str) -> list[Findi
     if not few:
         return []
     proof = "their other adapters may be among the nameless" if nameless else "adapters or cables are missing"
-    return [Finding("guessed" if nameless else "broken", f"{where}: fewer than {usual} adapters: {listed(few)}; {proof}")]
+    return [
+        Finding("guessed" if nameless else "broken", f"{where}: fewer than {usual} adapters: {listed(few)}; {proof}")
+    ]
 
 
 def _nics(spots: Spots) -> tuple[NicFacts, ...]:
-    found = sorted(nic for members in spots.values() for nic in members)
-    return tuple(NicFacts(name, rate) for name, rate in found)
+    return tuple(NicFacts(name, rate) for _, name, rate in _in_order(spots))
+
+
+def _in_order(spots: Spots) -> list[tuple[str, str, float | None]]:
+    """Return (leaf, adapter, rate) in the order of the adapters' numbers."""
+    found = [(leaf, name, rate) for leaf, members in spots.items() for name, rate in members]
+    return sorted(found, key=lambda nic: ([int(n) for n in re.findall(r"\d{1,9}", nic[1])], nic[1], nic[0]))
+
+
+def _rail_names(hosts: Mapping[str, Spots], units: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return "unit/rail" for each leaf: the place that most of its hosts' adapters on it have."""
+    votes: dict[str, Counter[str]] = {}
+    for host, spots in hosts.items():
+        for rail, (leaf, _, _) in enumerate(_in_order(spots)):
+            votes.setdefault(leaf, Counter())[f"{units[host]}/rail{rail}"] += 1
+    return {leaf: votes[leaf].most_common(1)[0][0] if leaf in votes else name for leaf, name in names.items()}
 
 
 def _units(hosts: Mapping[str, Spots], names: Mapping[str, str]) -> dict[str, str]:
@@ -180,8 +202,11 @@ def _uplinks(
         return (), None, [said] if len(leaves) > 1 else []
     weak = tuple((names[leaf], count, most) for leaf, count in ups.items() if count < most)
     findings = [
-        Finding("broken", f"{where}: leaf {leaf}: {count} of {most} uplinks are there; {most - count} missing")
-        for leaf, count, _ in weak
+        Finding(
+            "broken", f"{where}: leaf {_clean(fabric.switches.get(leaf, leaf))}: {count} of {most} uplinks are there"
+        )
+        for leaf, count in ups.items()
+        if count < most
     ]
     down = max(sum(rate or 0.0 for rate in members.values()) for members in leaves.values())
     up = max(sum(fabric.rates.get(leaf, [])) for leaf in leaves)

@@ -32,11 +32,19 @@ DOMAIN_LABELS = (
     "topology.k8s.aws/ultraserver-id",
 )
 RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "habana.ai/gaudi", "gpu.intel.com/i915")
-PRODUCT_LABELS = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "beta.amd.com/gpu.product-name", "cloud.google.com/gke-accelerator")
+PRODUCT_LABELS = (
+    "nvidia.com/gpu.product",
+    "amd.com/gpu.product-name",
+    "beta.amd.com/gpu.product-name",
+    "cloud.google.com/gke-accelerator",
+)
 _COUNT_LABELS = ("nvidia.com/gpu.count", "cloud.google.com/gke-accelerator-count", "amd.com/gpu.count")
 _MACHINE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
 _HARMLESS = re.compile(r"^(nvidia\.com/gpu|amd\.com/gpu|habana\.ai/gaudi|sku|node-role\.kubernetes\.io/.*)$")
-_UNHEALTHY = re.compile(r"unhealth|unreachable|not-ready|notready|drain|maintenance|remediat|xid|pressure|unavailable|fault|repair|unschedulable", re.I)
+_UNHEALTHY = re.compile(
+    r"unhealth|unreachable|not-ready|notready|drain|maintenance|remediat|xid|pressure|unavailable|fault|repair|unschedulable",
+    re.I,
+)
 
 
 def recognises(pasted: Pasted) -> bool:
@@ -58,7 +66,11 @@ def read(pasted: Pasted) -> Facts:
     if without:
         findings.append(Finding("read", f"{pasted.where}: no GPUs, left out: {listed(without)}"))
     if not any(host.leaf for host in hosts):
-        findings.append(Finding("missing", f"{pasted.where}: no label names a leaf, block or rack; all nodes are taken as one group"))
+        findings.append(
+            Finding(
+                "missing", f"{pasted.where}: no label names a leaf, block or rack; all nodes are taken as one group"
+            )
+        )
     said = Finding("read", f"{pasted.where}: {KIND}: {len(hosts)} with GPUs")
     return Facts(hosts=tuple(hosts), fabric=FabricFacts("fat-tree"), findings=(said, *findings))
 
@@ -110,7 +122,9 @@ def _host(node: Labels, position: int, where: str, findings: list[Finding]) -> H
         gpus = named
     lost = 0 if is_sliced or usable is None else max(0, gpus - usable)
     if lost:
-        message = f"{where}: {name}: {usable} of {gpus} GPUs can be allocated; which are lost is not said, the last are taken"
+        message = (
+            f"{where}: {name}: {usable} of {gpus} GPUs can be allocated; which are lost is not said, the last are taken"
+        )
         findings.append(Finding("broken", message))
     state, reason = _state(node, f"{where}: {name}", findings)
     leaf, pod = next(((labels[a], labels.get(b)) for a, b in FABRIC_LABELS if labels.get(a)), (None, None))
@@ -153,7 +167,9 @@ def _say_sliced(product: str, labels: Labels, where: str, findings: list[Finding
         return False
     strategy = labels.get("nvidia.com/mig.strategy")
     message = f"{where}: product {product!r} names a slice" + (f" (MIG strategy {strategy})" if strategy else "")
-    findings.append(Finding("guessed", f"{message}; whole GPUs are planned, memory and count labels may describe slices"))
+    findings.append(
+        Finding("guessed", f"{message}; whole GPUs are planned, memory and count labels may describe slices")
+    )
     return True
 
 
@@ -165,7 +181,11 @@ def _state(node: Labels, where: str, findings: list[Finding]) -> tuple[str | Non
         reason = str(ready.get("reason") or "NotReady")
         findings.append(Finding("broken", f"{where}: not ready ({reason}): down"))
         return "down", reason
-    taints = [str(_mapping(t).get("key")) for t in _list(spec.get("taints")) if _mapping(t).get("effect") != "PreferNoSchedule"]
+    taints = [
+        str(_mapping(t).get("key"))
+        for t in _list(spec.get("taints"))
+        if _mapping(t).get("effect") != "PreferNoSchedule"
+    ]
     bad = [key for key in taints if _UNHEALTHY.search(key)]
     if spec.get("unschedulable") is True:
         findings.append(Finding("broken", f"{where}: cordoned (spec.unschedulable)"))

@@ -28,7 +28,9 @@ def read(pasted: Pasted) -> Facts:
     ring = next((g for g in graphs if g.get("pattern") == _RING), graphs[0] if graphs else None)
     if ring is None:
         raise InputError(f"{pasted.where}: {KIND} without a graph; dump it again with NCCL_GRAPH_DUMP_FILE")
-    ranks = sorted({int(gpu.get("dev", "")) for gpu in root.iter("gpu") if re.fullmatch(r"\d{1,4}", gpu.get("dev", ""))})
+    ranks = sorted(
+        {int(gpu.get("dev", "")) for gpu in root.iter("gpu") if re.fullmatch(r"\d{1,4}", gpu.get("dev", ""))}
+    )
     if not ranks:
         raise InputError(f"{pasted.where}: {KIND} without a GPU; dump it again on a whole node")
     rate = _rate(ring)
@@ -38,9 +40,9 @@ def read(pasted: Pasted) -> Facts:
     node = NodeFacts(
         where=pasted.where,
         kind=KIND,
-        gpus=tuple(GpuFacts(position) for position in range(len(ranks))),
+        gpus=tuple(GpuFacts(position, switch_links=1 if is_fast else None) for position in range(len(ranks))),
         nics=tuple(NicFacts(f"net{dev}") for dev in nets),
-        switch_bytes_per_s=rate if is_fast else None,
+        knows_links=True,
         pcie_bytes_per_s=None if is_fast else rate,
     )
     told = f"{pasted.where}: {KIND}: {len(ranks)} GPUs, ring of {ring.get('nchannels')} channels over {medium or '?'}"

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pair, Pasted, Transport, listed
+from optimizer.inputs.importers.facts import (
+    Facts,
+    Finding,
+    GpuFacts,
+    NicFacts,
+    NodeFacts,
+    Pair,
+    Pasted,
+    Transport,
+    listed,
+)
 from optimizer.inputs.importers.nearness import by_key, nearest
 from optimizer.inputs.importers.text import parse_xml
 from optimizer.units import parse_bytes_per_s
@@ -92,7 +102,8 @@ def _node(devices: list[_Device], where: str, is_whole: bool) -> tuple[NodeFacts
     links = _links(gpu_devices, where, findings)
     shares = _pcie_shares(gpu_devices) if is_dump else {}
     gpus = tuple(
-        GpuFacts(i, _product(d), d.bus_id or None, None, None, links[1].get(i), shares.get(i)) for i, d in enumerate(gpu_devices)
+        GpuFacts(i, _product(d), d.bus_id or None, None, None, links[1].get(i), shares.get(i))
+        for i, d in enumerate(gpu_devices)
     )
     nics = tuple(_nic(d, where, findings) for d in nic_devices)
     near = nearest(len(gpus), len(nics), lambda g, n: _distance(gpu_devices[g], nic_devices[n]))
@@ -105,6 +116,7 @@ def _node(devices: list[_Device], where: str, is_whole: bool) -> tuple[NodeFacts
         nearest=tuple(used.index(n) for n in near),
         pairs=links[0],
         is_mesh=any(d.element.find("gpu/xgmi") is not None for d in gpu_devices),
+        counts_links=True,
         knows_links=is_dump,
         pcie_groups=_under_one_switch(gpu_devices),
         sockets=by_key([d.path[0] for d in gpu_devices]),
@@ -160,7 +172,9 @@ def _links(devices: list[_Device], where: str, findings: list[Finding]) -> tuple
             else:
                 odd.append(f"GPU{i} ({count} links to {'itself' if index.get(target) == i else target or 'nothing'})")
     if odd:
-        message = f"{where}: NVLinks lead to no GPU of the file: {listed(odd)}; a virtual machine hides the peer, not used"
+        message = (
+            f"{where}: NVLinks lead to no GPU of the file: {listed(odd)}; a virtual machine hides the peer, not used"
+        )
         findings.append(Finding("broken", message))
     return pairs, {i: switch.get(i, 0) for i in range(len(devices))} if switch else {}
 
@@ -182,7 +196,9 @@ def _nic(device: _Device, where: str, findings: list[Finding]) -> NicFacts:
     nets = [device.element] if device.element.tag == "net" else list(device.element.iter("net"))
     if not nets:
         return NicFacts(device.bus_id or "nic")
-    rate = float(sum(parse_bytes_per_s(f"{min(_order(n.get('speed')), 10**7)} Mb/s") for n in nets if _order(n.get("speed")) > 0))
+    rate = float(
+        sum(parse_bytes_per_s(f"{min(_order(n.get('speed')), 10**7)} Mb/s") for n in nets if _order(n.get("speed")) > 0)
+    )
     names = [n.get("name") or "nic" for n in nets]
     if len(nets) > 1:
         findings.append(Finding("read", f"{where}: {listed(names)} are ports of one card; taken as one NIC"))
@@ -211,7 +227,9 @@ def _socket_rate(devices: Sequence[_Device]) -> float | None:
 
 def _transport(nics: list[_Device]) -> Transport | None:
     names = [net.get("name", "") for d in nics for net in d.element.iter("net")]
-    if any(d.element.get("vendor", "").lower() == "0x1d0f" for d in nics) or any("efa" in n or "rdmap" in n for n in names):
+    if any(d.element.get("vendor", "").lower() == "0x1d0f" for d in nics) or any(
+        "efa" in n or "rdmap" in n for n in names
+    ):
         return "efa"
     if names and all(re.match(r"eth|ens|enp|eno", n) for n in names):
         return "tcp"
@@ -223,7 +241,9 @@ def _report(
 ) -> list[Finding]:
     said = []
     if not is_dump:
-        message = f"{where}: a provider's file: PCIe only, no NVLink; its link speeds are not trusted, the catalogue's are"
+        message = (
+            f"{where}: a provider's file: PCIe only, no NVLink; its link speeds are not trusted, the catalogue's are"
+        )
         said.append(Finding("missing", f"{message}; GPU order by bus id"))
     bogus = [d for d in gpus if _gigatransfers(d.element) == 0 or _narrow_bridge(d)]
     if bogus and is_dump:

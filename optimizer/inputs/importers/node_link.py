@@ -32,6 +32,8 @@ def read(pasted: Pasted) -> Facts:
         graph.nodes[str(node["id"])] = node
     for edge in _edges(value) or []:
         if not isinstance(edge, Mapping) or "source" not in edge or "target" not in edge:
-            raise InputError(f"{pasted.where}: a link without `source` and `target`; write the graph with nx.node_link_data")
+            raise InputError(
+                f"{pasted.where}: a link without `source` and `target`; write the graph with nx.node_link_data"
+            )
         graph.add_edge(str(edge["source"]), str(edge["target"]), edge, value.get("directed") is True)
     return read_graph(graph, KIND)

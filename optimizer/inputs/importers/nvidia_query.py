@@ -10,7 +10,9 @@ from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NodeFacts
 from optimizer.units import parse_bytes
 
 KIND = "nvidia-smi --query-gpu"
-_HEADER = re.compile(r"^[ \t]*\"?(?:index|name|uuid|gpu_uuid|pci\.bus_id|memory\.total|gpu_name|timestamp)\b[^\n]*,[^\n]*", re.M)
+_HEADER = re.compile(
+    r"^[ \t]*\"?(?:index|name|uuid|gpu_uuid|pci\.bus_id|memory\.total|gpu_name|timestamp)\b[^\n]*,[^\n]*", re.M
+)
 _LOST = re.compile(r"GPU is lost|Unknown Error|GPU requires reset", re.IGNORECASE)
 _PROMPT = re.compile(r"[\w.-]+@([A-Za-z0-9][\w-]*(?:\.[\w-]+)*)[^\n]*nvidia-smi[^\n]*--query")
 Row = dict[str, str]
@@ -112,6 +114,10 @@ def _idle(rows: list[Row], where: str) -> tuple[Finding, ...]:
 
 
 def _faults(gpus: tuple[GpuFacts, ...], where: str) -> tuple[Finding, ...]:
-    narrow = [Finding("broken", f"{where}: GPU{g.index}: PCIe runs at {g.pcie_share:.0%} of its width") for g in gpus if g.pcie_share]
+    narrow = [
+        Finding("broken", f"{where}: GPU{g.index}: PCIe runs at {g.pcie_share:.0%} of its width")
+        for g in gpus
+        if g.pcie_share
+    ]
     lost = [Finding("broken", f"{where}: GPU{g.index} is lost: {g.reason}") for g in gpus if g.state == "lost"]
     return (*narrow, *lost)

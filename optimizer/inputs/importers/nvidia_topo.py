@@ -63,6 +63,7 @@ def read(pasted: Pasted) -> Facts:
         nics=nics,
         nearest=near,
         pairs=pairs,
+        counts_links=True,
         knows_links=True,
         pcie_groups=joined(gpus, lambda a, b: relation.get((a, b)) in ("PIX", "PXB")),
         sockets=_sockets(matrix, gpus, relation),
@@ -234,5 +235,7 @@ def _report_nics(
     spare = [f"{labels[n]} ({names[n]})" for n in range(len(names)) if n not in used]
     if spare:
         findings.append(
-            Finding("read", f"{where}: {listed(spare)} are nearest to no GPU (storage, management or second ports): spare")
+            Finding(
+                "read", f"{where}: {listed(spare)} are nearest to no GPU (storage, management or second ports): spare"
+            )
         )

@@ -7,7 +7,9 @@ from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NodeFacts
 from optimizer.inputs.importers.nearness import by_key
 
 KIND = "rocm-smi --showtopo"
-_TITLE = re.compile(r"(Weight|Hops|Link Type|Accessibility|Access|Min/Max|Link accessibility)[^\n]*between (?:two )?GPUs", re.I)
+_TITLE = re.compile(
+    r"(Weight|Hops|Link Type|Accessibility|Access|Min/Max|Link accessibility)[^\n]*between (?:two )?GPUs", re.I
+)
 _ROW = re.compile(r"^\s*GPU\[?(\d{1,3})\]?[ \t]+(\S.*)$")
 _NUMA = re.compile(r"GPU\[(\d{1,3})\].*?Numa Node:\s*(-?\d+)", re.I)
 _NAME = re.compile(r"GPU\[(\d{1,3})\].*?(?:Card Series|Card [Mm]odel|Product Name|Card series):\s*(.+?)\s*$", re.M)
@@ -16,7 +18,10 @@ Table = dict[int, list[str]]
 
 def recognises(pasted: Pasted) -> bool:
     """Whether the text has one of the tool's tables."""
-    return _TITLE.search(pasted.text) is not None and re.search(r"rocm|XGMI|GPU\[\d|Hops|Weight", pasted.text, re.I) is not None
+    return (
+        _TITLE.search(pasted.text) is not None
+        and re.search(r"rocm|XGMI|GPU\[\d|Hops|Weight", pasted.text, re.I) is not None
+    )
 
 
 def read(pasted: Pasted) -> Facts:

@@ -31,7 +31,11 @@ def read(pasted: Pasted) -> Facts:
     cables = _CABLE.findall(pasted.text)
     graph = Graph(pasted.where)
     for number in range(gpus):
-        graph.nodes[_name(number, gpus, nvswitches)] = {"kind": "gpu", "host": f"node{number // per_host + 1}", "gpu": header[6]}
+        graph.nodes[_name(number, gpus, nvswitches)] = {
+            "kind": "gpu",
+            "host": f"node{number // per_host + 1}",
+            "gpu": header[6],
+        }
     for a, b, rate, unit in cables:
         _cable(graph, int(a), int(b), f"{rate} {unit}b/s", gpus, nvswitches)
     if len(cables) != links:

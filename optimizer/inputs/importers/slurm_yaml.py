@@ -28,13 +28,17 @@ def read(pasted: Pasted) -> Facts:
     for entry in _mappings(document):
         for kind in _NOT_READ:
             if kind in entry:
-                message = f"{pasted.where}: topology {entry.get('topology')}: {kind} is not read; its nodes are left out"
+                message = (
+                    f"{pasted.where}: topology {entry.get('topology')}: {kind} is not read; its nodes are left out"
+                )
                 findings.append(Finding("missing", message))
         tree, block = entry.get("tree"), entry.get("block")
         switches += _units(tree, "switches", "switch", pasted.where, findings)
         blocks += _units(block, "blocks", "block", pasted.where, findings)
     if not switches and not blocks:
-        raise InputError(f"{pasted.where}: {KIND} without tree or block (flat names no place); give nodes by another file")
+        raise InputError(
+            f"{pasted.where}: {KIND} without tree or block (flat names no place); give nodes by another file"
+        )
     return facts(switches, blocks, pasted.where, KIND, findings)
 
 
