@@ -188,7 +188,7 @@ def _path(meeting: Meeting, shares: _Shares) -> GroupPath:
     inner = min(_inner(part, shares) for part in meeting.parts)
     levels = meeting.levels
     outer = min((_least(level, shares, meeting.outer) for level in levels), default=_UNSHARED)
-    if min(inner, outer) <= 0:
+    if min(inner, outer) <= 0 or (meeting.outer == "rdma" and shares.topology.cluster.fabric is None):
         raise NoPathError(f"cluster {shares.topology.cluster.name}: {_no_way(meeting, shares.topology)}")
     return GroupPath(ranks, len(meeting.parts), meeting.inner, inner, meeting.outer, outer)
 
@@ -225,8 +225,10 @@ def _out(gpu: str, level: Level, shares: _Shares, medium: str) -> float:
 
 
 def _own_link(gpu: str, topology: Topology, medium: str) -> float:
-    """Return the GPU's link towards the boundary: PCIe, or NVLink where its NIC is a peer's (PXN)."""
+    """Return the GPU's link towards the boundary: PCIe, or NVLink where its NIC is a peer's (PXN); 0 off the fabric."""
     ways = reach(topology, gpu)
+    if medium == "rdma" and not ways.leaves:
+        return 0.0
     near = {v for nic in ways.nics for v in topology.graph.adj[nic]}
     if medium == "rdma" and ways.nvswitch and ways.parent not in near:
         return max(link_rate(topology, gpu, "pcie"), link_rate(topology, gpu, "nvlink"))

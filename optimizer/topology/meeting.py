@@ -81,7 +81,7 @@ def medium_of(topology: Topology, part: Cell) -> Medium:
 
 
 def _pcie_medium(members: Cell) -> Medium:
-    """Return "pcie" for peers under one PCIe switch, "host" where the way passes a CPU (root ports, sockets, memory)."""
+    """Return "pcie" for peers under one PCIe switch, "host" where the way passes a CPU (ports, sockets, memory)."""
     one_switch = len({member.parent for member in members}) == 1 and members[0].switch is not None
     return "pcie" if one_switch and all(member.peer_to_peer for member in members) else "host"
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Medium = Literal["local", "nvswitch", "mesh", "nvlink", "pcie", "host", "rdma"]
-"""local: no link needed; nvlink: bridges and other direct NVLinks; mesh: direct xGMI; pcie: peers under one PCIe switch;
-host: through a CPU (root ports, sockets, host memory); rdma: between nodes."""
+"""local: no link needed; nvlink: direct cables such as bridges; mesh: a cable to every peer; pcie: peers under one PCIe
+switch; host: through a CPU (root ports, sockets, host memory); rdma: between nodes."""
 
 
 @dataclass(frozen=True)
