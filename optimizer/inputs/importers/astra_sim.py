@@ -81,7 +81,7 @@ def _node(where: str, shape: str, gpus: int, rate: float, outside: float | None)
         pairs=pairs,
         is_mesh=is_mesh,
         knows_links=True,
-        pair_bytes_per_s={pair: rate / (gpus - 1) for pair in pairs},
+        pair_bytes_per_s=dict.fromkeys(pairs, rate / (gpus - 1)),
         switch_bytes_per_s=None if is_mesh else rate,
     )
 

@@ -1,7 +1,7 @@
 """A user's own graph (node-link JSON, GraphML) to facts: nodes with a kind, edges with a bandwidth.
 
 Nodes: `kind` (gpu, nvswitch, pcie, cpu, nic, leaf, spine, host), `host`, and for GPUs `gpu` (type), `uuid`, `bus_id`,
-`state`. Edges: `bandwidth` as text with its unit, or `bytes_per_s`; parallel edges add up, the two arcs of a cable do not.
+`state`. Edges: `bandwidth` as text with its unit, or `bytes_per_s`; parallel edges add up, a cable's two arcs do not.
 """
 
 import re

@@ -20,7 +20,12 @@ class Chooser:
     gpu: str | None
     load_gpu: Callable[[str], GpuSpec]
     known: Sequence[str]
-    findings: list[Finding] = field(default_factory=list)
+    _said: dict[Finding, None] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return all that was told, in order."""
+        return tuple(self._said)
 
     def __post_init__(self) -> None:
         if self.gpu is not None and self.gpu not in self.known:
@@ -28,8 +33,7 @@ class Chooser:
 
     def say(self, finding: Finding) -> None:
         """Report once."""
-        if finding not in self.findings:
-            self.findings.append(finding)
+        self._said.setdefault(finding)
 
     def of_node(self, node: NodeFacts, host: HostFacts | None) -> tuple[str | None, ...]:
         """Return the type of each GPU of a node, None where nothing tells."""
@@ -44,8 +48,13 @@ class Chooser:
             form = "sxm" if (host.gpus or 0) >= 8 else None
             return self._named(host.product, host.memory_bytes, host.name, form)
         kind = machine(host.machine)
-        if self.gpu is not None or kind is None:
+        if self.gpu is not None:
             return self.gpu
+        if kind is None:
+            self.say(
+                Finding("missing", f"no file names the GPU type of the nodes; {REMEDY}, or import a node's own file")
+            )
+            return None
         self.say(Finding("read", f"{host.machine}: {kind.gpus} x {kind.gpu}, {kind.nics} NICs by the machine type"))
         return kind.gpu if kind.gpu in self.known else None
 
@@ -60,6 +69,8 @@ class Chooser:
         if not ids:
             self.say(Finding("missing", f"{where}: {product!r} is no GPU of the catalogue; {REMEDY}"))
             return None
+        if product == ids[0]:
+            return product
         if len(ids) == 1:
             self.say(
                 Finding(
@@ -73,7 +84,7 @@ class Chooser:
         """Return the type when the node's own file names none."""
         if self.gpu is not None:
             return self.gpu
-        if host is not None and (found := self.of_host(host)):
+        if host is not None and (host.product or machine(host.machine)) and (found := self.of_host(host)):
             return found
         if all(gpu.product for gpu in node.gpus):
             return None

@@ -16,7 +16,6 @@ from optimizer.inputs.cluster import (
     Override,
     RailClos,
 )
-from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.importers.facts import FabricFacts, Finding, HostFacts
 
 Say = Callable[[Finding], None]
@@ -63,11 +62,13 @@ def in_order(placed: Sequence[Placed]) -> list[Placed]:
 
 
 def entries_of(
-    placed: Sequence[Placed], templates: Mapping[str, NodeTemplate], specs: Mapping[str, GpuSpec], say: Say
+    placed: Sequence[Placed], templates: Mapping[str, NodeTemplate], say: Say
 ) -> tuple[tuple[NodeEntry, ...], dict[str, NodeTemplate]]:
     """Return node entries, consecutive equal hosts in one host list, and the templates with NVLink domains in them."""
     known = dict(templates)
-    sizes = Counter((p.host.domain, p.template) for p in placed if p.host.domain)
+    sizes: Counter[tuple[str | None, str | None]] = Counter(
+        (p.host.domain, p.template) for p in placed if p.host.domain
+    )
     runs: list[tuple[tuple[object, ...], list[Placed]]] = []
     for p in placed:
         template = _with_domain(str(p.template), sizes[p.host.domain, p.template], known, say)

@@ -21,15 +21,16 @@ from optimizer.inputs.importers.facts import (
     Transport,
     listed,
 )
+from optimizer.inputs.importers.machines import MACHINES, machine
 from optimizer.inputs.importers.nearness import by_key, nearest
 from optimizer.inputs.importers.text import parse_xml
-from optimizer.units import parse_bytes_per_s
+from optimizer.units import parse_bytes_per_s, show_bytes_per_s
 
 KIND = "NCCL topology XML"
 _TAG = re.compile(r"<system[\s>][^<>]*>?")
 _SWITCH_CLASS = "0x068000"
 _UNKNOWN_SWITCH = "fffffff:ff:ff.0"
-MAX_GPUS = 1024
+MAX_GPUS, MAX_HOSTS = 1024, 1024
 
 SOCKET_RATES = {"79": "6 GB/s", "85": "10 GB/s", "106": "10 GB/s", "143": "22 GB/s", "207": "40 GB/s", "173": "40 GB/s"}
 """Between two Intel sockets by CPU model, as NCCL plans with (`src/graph/topo.h`)."""
@@ -62,12 +63,15 @@ def read(pasted: Pasted) -> Facts:
     """Return one node per host in the file."""
     system, findings = parse_xml(pasted.text, pasted.where, "system")
     devices = [d for cpu in system.iter("cpu") for d in _devices(cpu, cpu, ())]
-    hosts = sorted({d.host for d in devices}, key=[d.host for d in devices].index)
+    hosts = list(dict.fromkeys(d.host for d in devices))
+    if len(hosts) > MAX_HOSTS:
+        raise InputError(f"{pasted.where}: more than {MAX_HOSTS} hosts in one dump; give the files of fewer")
+    named = next((kind for kind in MACHINES if kind in pasted.text.lower()), None)
     nodes, said = [], list(findings)
     for position, host in enumerate(hosts):
         mine = [d for d in devices if d.host == host]
         where = pasted.where if len(hosts) == 1 else f"{pasted.where} host {position + 1}"
-        node, more = _node(mine, where, is_whole=not findings)
+        node, more = _node(mine, where, named)
         nodes.append(node)
         said += more
     if len(hosts) > 1:
@@ -92,7 +96,7 @@ def _is_class(element: ET.Element, *prefixes: str) -> bool:
     return element.get("class", "").lower().startswith(prefixes)
 
 
-def _node(devices: list[_Device], where: str, is_whole: bool) -> tuple[NodeFacts, list[Finding]]:
+def _node(devices: list[_Device], where: str, named: str | None) -> tuple[NodeFacts, list[Finding]]:
     gpu_devices = sorted((d for d in devices if _is_gpu(d)), key=_gpu_order)
     nic_devices = sorted((d for d in devices if _is_nic(d)), key=_nic_order)
     if len(gpu_devices) > MAX_GPUS:
@@ -105,7 +109,7 @@ def _node(devices: list[_Device], where: str, is_whole: bool) -> tuple[NodeFacts
         GpuFacts(i, _product(d), d.bus_id or None, None, None, links[1].get(i), shares.get(i))
         for i, d in enumerate(gpu_devices)
     )
-    nics = tuple(_nic(d, where, findings) for d in nic_devices)
+    nics = _known_rates(tuple(_nic(d, where, findings) for d in nic_devices), named, where, findings)
     near = nearest(len(gpus), len(nics), lambda g, n: _distance(gpu_devices[g], nic_devices[n]))
     used = sorted(set(near))
     node = NodeFacts(
@@ -205,6 +209,18 @@ def _nic(device: _Device, where: str, findings: list[Finding]) -> NicFacts:
     return NicFacts(names[0], rate or None)
 
 
+def _known_rates(
+    nics: tuple[NicFacts, ...], named: str | None, where: str, findings: list[Finding]
+) -> tuple[NicFacts, ...]:
+    """Give NICs without a rate that of the machine type which the file's comments name."""
+    kind = machine(named)
+    if kind is None or any(nic.bytes_per_s for nic in nics):
+        return nics
+    message = f"{where}: NICs of {show_bytes_per_s(kind.nic_bytes_per_s)}: those of {named}, which the file names"
+    findings.append(Finding("guessed", message))
+    return tuple(NicFacts(nic.name, kind.nic_bytes_per_s) for nic in nics)
+
+
 def _distance(gpu: _Device, nic: _Device) -> int:
     """Return fewer for more shared bridges; another socket is farthest."""
     if gpu.path[0] != nic.path[0]:
@@ -254,7 +270,12 @@ def _report(
         for i, share in shares.items()
     ]
     if any(d.path[0] == "-1" for d in gpus):
-        said.append(Finding("missing", f"{where}: numaid is -1: the machine does not tell which socket holds what"))
+        said.append(
+            Finding(
+                "missing",
+                f"{where}: numaid is -1: a virtual machine hides sockets and PCIe speeds; the catalogue's are used",
+            )
+        )
     if spare:
         said.append(Finding("read", f"{where}: {listed(spare)} are nearest to no GPU: spare"))
     if not nics:

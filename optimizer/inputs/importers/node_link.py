@@ -1,4 +1,4 @@
-"""NetworkX node-link JSON (`nx.node_link_data`), with `links` or `edges`; what nodes and edges mean: attributed_graph."""
+"""NetworkX node-link JSON (`nx.node_link_data`), with `links` or `edges`: see attributed_graph."""
 
 from collections.abc import Mapping
 

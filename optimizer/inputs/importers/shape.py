@@ -154,7 +154,7 @@ def _switch_rate(node: NodeFacts, links: int, spec: GpuSpec, shaped: Shaped) -> 
     shaped.findings.append(
         Finding(
             "guessed",
-            f"{node.where}: {links} NVLinks per GPU, the catalogue's {spec.id} has {own}: {links} x {show_bytes_per_s(rate)}",
+            f"{node.where}: {links} NVLinks per GPU of {show_bytes_per_s(rate)} each; {spec.id} has {own} in the catalogue",
         )
     )
     return links * rate
@@ -172,7 +172,8 @@ def link_rate(spec: GpuSpec) -> float | None:
 
 def _plausible(rate: float, spec: GpuSpec, where: str, shaped: Shaped) -> float | None:
     if spec.scale_up is not None and rate > _TOO_MUCH * spec.scale_up.bandwidth:
-        message = f"{where}: {show_bytes_per_s(rate)} per GPU exceeds the {show_bytes_per_s(spec.scale_up.bandwidth)} of {spec.id}"
+        own = show_bytes_per_s(spec.scale_up.bandwidth)
+        message = f"{where}: {show_bytes_per_s(rate)} per GPU exceeds the {own} of {spec.id}"
         shaped.findings.append(Finding("broken", f"{message} (both directions?); the catalogue's figure is used"))
         return None
     return rate
@@ -270,7 +271,8 @@ def _nics(node: NodeFacts, spec: GpuSpec, shaped: Shaped) -> Nics | None:
         if nic.is_down:
             shaped.overrides.append(Override(match=Match(nic=mark), state="down", reason="NIC is down or absent"))
         elif nic.bytes_per_s and nic.bytes_per_s < rate:
-            message = f"{node.where}: NIC {nic.name} runs at {show_bytes_per_s(nic.bytes_per_s)}, others at {show_bytes_per_s(rate)}"
+            slow, full = show_bytes_per_s(nic.bytes_per_s), show_bytes_per_s(rate)
+            message = f"{node.where}: NIC {nic.name} runs at {slow}, others at {full}"
             shaped.findings.append(Finding("broken", message))
             shaped.overrides.append(
                 Override(match=Match(nic=mark), bandwidth=_text(nic.bytes_per_s), reason="slower than its peers")
@@ -292,6 +294,7 @@ def guessed_nic_rate(spec: GpuSpec) -> float:
 
 
 def _say_order(node: NodeFacts, names: tuple[str, ...], shaped: Shaped) -> None:
-    if list(node.nearest) != sorted(node.nearest):
+    first_used = list(dict.fromkeys(node.nearest))
+    if first_used != sorted(first_used):
         pairs = listed([f"GPU{g} {names[n]}" for g, n in enumerate(node.nearest)], 16)
         shaped.findings.append(Finding("read", f"{node.where}: NIC order differs from GPU order: {pairs}"))

@@ -4,11 +4,11 @@ GPUs come first, NVSwitches after them, then the switches of the fabric; `gpus p
 """
 
 import re
+from dataclasses import replace
 
 from optimizer.errors import InputError
 from optimizer.inputs.importers.attributed_graph import Graph, read_graph
 from optimizer.inputs.importers.facts import Facts, Finding, Pasted
-from dataclasses import replace
 
 KIND = "SimAI topology"
 _HEADER = re.compile(r"\A\s*(\d{1,6}) +(\d{1,4}) +(\d{1,6}) +(\d{1,6}) +(\d{1,7}) +([A-Za-z]\w*)[^\n]*\n")

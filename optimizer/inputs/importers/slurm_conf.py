@@ -1,4 +1,4 @@
-"""Slurm `topology.conf`: which nodes hang on which leaf, or form a block. Speeds in it are "arbitrary" (its man page)."""
+"""Slurm `topology.conf`: which nodes hang on which leaf, or form a block. Its speeds are "arbitrary" (man page)."""
 
 import re
 from collections.abc import Mapping, Sequence
