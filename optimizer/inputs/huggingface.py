@@ -23,16 +23,16 @@ def from_config(config: Mapping[str, object], *, name: str, where: str) -> Model
     """
     text = _text_part(config)
     fields = Fields(text, where)
-    body = _family(fields)(fields)
-    runs = _runs(body.layers)
     stored = config.get("quantization_config") or text.get("quantization_config")
     stored = stored if isinstance(stored, Mapping) else {}
     _refuse_hidden_quantization(name, stored, where)
+    read = _family(fields)
     try:
-        return _spec(body, runs, fields, name=name, stored=stored, vision=_vision(config, where))
+        return _spec(read(fields), fields, name=name, stored=stored, vision=_vision(config, where))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        key = ".".join(map(str, first["loc"])) or fields.text("model_type")
+        raise InputError(f"{where}: {key}: {first['msg']}") from error
 
 
 def _family(fields: Fields) -> Callable[[Fields], Body]:
@@ -51,15 +51,8 @@ def _family(fields: Fields) -> Callable[[Fields], Body]:
     return FAMILIES[kind]
 
 
-def _spec(
-    body: Body,
-    runs: tuple[LayerRun, ...],
-    fields: Fields,
-    *,
-    name: str,
-    stored: Mapping[str, object],
-    vision: int,
-) -> ModelSpec:
+def _spec(body: Body, fields: Fields, *, name: str, stored: Mapping[str, object], vision: int) -> ModelSpec:
+    runs = _runs(body.layers)
     context = fields.count("max_position_embeddings", "seq_length", "n_positions", default=2048)
     return ModelSpec(
         name=name,
