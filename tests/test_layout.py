@@ -1,0 +1,106 @@
+"""Layouts an engine admits: each rule in a pair, one layout that it lets pass and one that it does not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledgers import layout
+
+from optimizer.inputs.presets import load_model
+from optimizer.inputs.workload import EngineName
+from optimizer.layout import RULES, Layout, layouts, refusals, split_layers
+
+PAIRS: list[tuple[str, str, EngineName, dict[str, Any], dict[str, Any]]] = [
+    # rule, preset, engine, passes, refused
+    ("query_heads_divide", "qwen2.5-32b", "vllm", {"tp": 8}, {"tp": 16}),
+    ("query_heads_divide", "llama-4-scout", "vllm", {"tp": 8}, {"tp": 16}),
+    ("query_heads_divide", "mixtral-8x22b", "vllm", {"tp": 16}, {"tp": 32}),
+    ("kv_heads_split_or_replicate", "llama-3.1-70b", "vllm", {"tp": 16}, {"tp": 6}),
+    ("kv_heads_split_or_replicate", "gpt-oss-120b", "vllm", {"tp": 8}, {"tp": 16}),
+    ("vocabulary_divides", "llama-3.1-8b", "vllm", {"tp": 2}, {"tp": 5}),
+    ("feed_forward_divides", "qwen3-30b-a3b", "vllm", {"tp": 4}, {"tp": 5}),
+    ("scale_blocks_stay_whole", "qwen3-32b-fp8", "vllm", {"tp": 8}, {"tp": 16}),
+    ("scale_blocks_stay_whole", "qwen3-235b-a22b-fp8", "sglang", {"tp": 4}, {"tp": 8}),
+    ("scale_blocks_stay_whole", "llama-3.1-8b", "vllm", {"tp": 8, "weights": "int4"}, {"tp": 32, "weights": "int4"}),
+    ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 32}, {"pp": 33}),
+    ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 2, "layers": (20, 12)}, {"pp": 2, "layers": (20, 13)}),
+    ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 2, "layers": (31, 1)}, {"pp": 2, "layers": (32, 0)}),
+    ("experts_spread", "mixtral-8x7b", "vllm", {"tp": 8, "ep": 8}, {"tp": 16, "ep": 16}),
+    ("experts_spread", "llama-3.1-8b", "vllm", {"tp": 2}, {"tp": 2, "ep": 2}),
+    ("experts_spread", "deepseek-v3", "vllm", {"tp": 8, "attn_dp": 2, "ep": 16}, {"tp": 8, "attn_dp": 2, "ep": 8}),
+    ("experts_spread", "deepseek-v3", "sglang", {"tp": 8, "ep": 4}, {"tp": 8, "ep": 3}),
+    ("attention_replicas_share_experts", "llama-3.1-8b", "vllm", {"tp": 2}, {"tp": 2, "attn_dp": 2}),
+    ("decode_context_divides", "deepseek-v3", "vllm", {"tp": 8, "dcp": 8}, {"tp": 8, "dcp": 3}),
+    ("decode_context_divides", "llama-3.1-70b", "vllm", {"tp": 16, "dcp": 2}, {"tp": 8, "dcp": 2}),
+    ("decode_context_divides", "qwen3-235b-a22b", "vllm", {"tp": 16, "dcp": 4}, {"tp": 8, "dcp": 4}),
+    ("decode_context_divides", "deepseek-v3", "trtllm", {"tp": 8}, {"tp": 8, "dcp": 2}),
+]
+
+
+@pytest.mark.parametrize(("rule", "preset", "engine", "passes", "refused"), PAIRS)
+def test_a_rule_lets_one_pass_and_names_why_it_stops_the_other(
+    rule: str, preset: str, engine: EngineName, passes: dict[str, Any], refused: dict[str, Any]
+) -> None:
+    model = load_model(preset)
+    check = next(function for function in RULES if getattr(function, "__name__", "") == rule)
+    assert check(model, layout(model, **passes), engine) is None
+    reason = check(model, layout(model, **refused), engine)
+    assert reason
+    assert reason in refusals(model, layout(model, **refused), engine)
+
+
+def test_prefill_context_parallelism_wants_a_decode_degree_that_goes_with_it() -> None:
+    model = load_model("deepseek-v3")
+    base = {"tp": 4, "pp": 1, "layers_per_stage": (61,), "weights": "fp8-block", "pcp": 2}
+    assert refusals(model, Layout(**base, dcp=2), "vllm") == ()  # type: ignore[arg-type]
+    assert any("pcp" in why for why in refusals(model, Layout(**base, dcp=4), "vllm"))  # type: ignore[arg-type]
+    assert any("pcp" in why for why in refusals(model, Layout(**base), "sglang"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layers", "pp", "split"),
+    [(61, 3, (20, 21, 20)), (126, 2, (63, 63)), (32, 5, (6, 6, 7, 7, 6)), (80, 3, (27, 27, 26)), (7, 1, (7,))],
+)
+def test_what_does_not_divide_goes_to_the_stages_before_the_last(layers: int, pp: int, split: tuple[int, ...]) -> None:
+    assert split_layers(layers, pp) == split
+
+
+def test_stages_may_be_odd_and_degrees_follow_the_heads() -> None:
+    found = layouts(load_model("llama-3.1-8b"), 8, weights=("bf16",), kv=("bf16",), engine="vllm")
+    assert {one.pp for one in found} == set(range(1, 9))
+    assert {one.tp for one in found} == {1, 2, 4, 8}
+
+
+def test_a_degree_need_not_be_a_power_of_two() -> None:
+    bloom = load_model("bloom-176b")  # 112 heads, width 14336 = 2**11 * 7, vocabulary 250880 = 2**10 * 5 * 7**2
+    degrees = {one.tp for one in layouts(bloom, 16, weights=("bf16",), kv=("bf16",), engine="vllm")}
+    assert degrees == {1, 2, 4, 7, 8, 14, 16}
+
+
+def test_experts_are_offered_sliced_and_spread() -> None:
+    found = layouts(load_model("qwen3-30b-a3b"), 4, weights=("bf16",), kv=("bf16",), engine="vllm")
+    assert {(one.tp, one.ep) for one in found} == {(1, 1), (2, 1), (2, 2), (4, 1), (4, 4)}
+
+
+def test_every_scheme_and_cache_is_offered_in_the_order_given() -> None:
+    found = layouts(load_model("llama-3.1-8b"), 1, weights=("fp8", "bf16"), kv=("fp8", "bf16"), engine="vllm")
+    assert [(one.weights, one.kv_cache) for one in found] == [
+        ("fp8", "fp8"), ("fp8", "bf16"), ("bf16", "fp8"), ("bf16", "bf16"),
+    ]  # fmt: skip
+
+
+presets = st.sampled_from(["llama-3.1-70b", "qwen3-235b-a22b", "gpt-oss-20b", "deepseek-v2-lite", "mixtral-8x7b"])
+engines: st.SearchStrategy[EngineName] = st.sampled_from(["vllm", "sglang", "trtllm"])
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(preset=presets, engine=engines, gpus=st.integers(1, 40))
+def test_what_is_offered_is_admissible_different_and_small_enough(preset: str, engine: EngineName, gpus: int) -> None:
+    model = load_model(preset)
+    found = layouts(model, gpus, weights=(model.checkpoint_scheme,), kv=("bf16", "fp8"), engine=engine)
+    assert len(set(found)) == len(found)
+    assert all(one.world_size <= gpus and not refusals(model, one, engine) for one in found)
+    assert found == layouts(model, gpus, weights=(model.checkpoint_scheme,), kv=("bf16", "fp8"), engine=engine)
+    sizes = [one.world_size for one in found]
+    assert sizes == sorted(sizes)
