@@ -1,5 +1,6 @@
 """Which catalogue GPU a file means: what the user says, else the product's name, the machine type, the file's name."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,10 +38,12 @@ class Chooser:
 
     def of_node(self, node: NodeFacts, host: HostFacts | None) -> tuple[str | None, ...]:
         """Return the type of each GPU of a node, None where nothing tells."""
-        default = self._fallback(node, host)
-        return tuple(
-            self._named(g.product, g.memory_bytes, node.where, _form(node)) if g.product else default for g in node.gpus
-        )
+        named = {
+            g.index: self._named(g.product, g.memory_bytes, node.where, _form(node)) for g in node.gpus if g.product
+        }
+        peers = Counter(found for found in named.values() if found)
+        default = peers.most_common(1)[0][0] if peers else None if named else self._fallback(node, host)
+        return tuple(named[g.index] if g.index in named else default for g in node.gpus)
 
     def of_host(self, host: HostFacts) -> str | None:
         """Return the type of the GPUs of a host whose inside no file describes."""
@@ -86,8 +89,6 @@ class Chooser:
             return self.gpu
         if host is not None and (host.product or machine(host.machine)) and (found := self.of_host(host)):
             return found
-        if all(gpu.product for gpu in node.gpus):
-            return None
         ids = candidates(node.where.rpartition("/")[2].rpartition(".")[0], None, self.load_gpu, self.known)
         form = _form(node)
         ids = tuple(i for i in ids if form is None or form in i) or ids

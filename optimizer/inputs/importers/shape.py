@@ -151,12 +151,9 @@ def _switch_rate(node: NodeFacts, links: int, spec: GpuSpec, shaped: Shaped) -> 
     rate = link_rate(spec)
     if rate is None:
         return None
-    shaped.findings.append(
-        Finding(
-            "guessed",
-            f"{node.where}: {links} NVLinks per GPU of {show_bytes_per_s(rate)} each; {spec.id} has {own} in the catalogue",
-        )
-    )
+    each = show_bytes_per_s(rate)
+    message = f"{node.where}: {links} NVLinks per GPU of {each} each; the catalogue's {spec.id} has {own}"
+    shaped.findings.append(Finding("guessed", message))
     return links * rate
 
 

@@ -19,7 +19,7 @@ def to_yaml(cluster: ClusterSpec, *, catalogue: Collection[str] = ()) -> str:
     if "gpus" in value:
         own = {name: spec for name, spec in value["gpus"].items() if name not in catalogue}
         value = {key: item for key, item in value.items() if key != "gpus"} | ({"gpus": own} if own else {})
-    return yaml.safe_dump(_for_people(value), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(_for_people(value), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def _for_people(value: object) -> object:
