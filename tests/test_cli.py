@@ -82,8 +82,8 @@ def test_solve_json_is_the_plan_with_its_timing(
 
 def test_the_options_reach_the_request(inputs: list[str], solved: list[Any], tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text("isl: 100\nosl: 10\nengine: {name: vllm, max_num_seqs: 7}\n")
-    options = ["-w", str(tmp_path / "w.yaml"), "--objective", "latency", "--engine", "vllm==0.24.0", "--fix", "tp=8,pp=2",
-               "--max-gpus", "12", "--exclude", "node01/3", "--exclude", "node02", "--time-limit", "2 min",
+    options = ["-w", str(tmp_path / "w.yaml"), "--objective", "latency", "--engine", "vllm==0.24.0",
+               "--fix", "tp=8,pp=2", "--max-gpus", "12", "--exclude", "node01/3", "--exclude", "node02", "--time-limit", "2 min",
                "--workers", "4", "--seed", "5"]  # fmt: skip
     assert run(["solve", *inputs, *options]) == 0
     (request,) = solved

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, planning
+from optimizer.cli import catalogue, deploy, measured, planning
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 planning.register(app)
 deploy.register(app)
+measured.register(app)
 catalogue.register(app)
 
 

@@ -158,7 +158,8 @@ def estimate(
         output.answer(records.json_text(records.estimate_record(price, asdict(settings))))
     else:
         console = output.console()
-        console.print(estimated(price, asdict(settings), screen(console)))
+        title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}" + (f", EP{ep}" if ep > 1 else "")
+        console.print(estimated(title, price, asdict(settings), screen(console)))
 
 
 def _request(

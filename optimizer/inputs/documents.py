@@ -1,9 +1,11 @@
-"""YAML and JSON text to plain values, strictly: one meaning per key, no surprise types, no bombs.
+"""YAML, JSON and CSV text to plain values, strictly: one meaning per key, no surprise types, no bombs.
 
 YAML is read by the rules of YAML 1.2: only ``true`` and ``false`` are booleans, so ``no``, ``on``, ``1:30``,
 ``012`` and ``2024-01-01`` stay the text they look like. Every error is one InputError that names file and line.
 """
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -215,3 +217,24 @@ def _refuse_surrogates(value: object, where: str) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{where}: half of a Unicode pair (\\ud800 to \\udfff); write the character itself") from error
+
+
+def parse_csv(text: str, where: str, needed: tuple[str, ...] = ()) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """Return the column names and the rows of CSV text, absent cells empty; InputError names line and column."""
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise InputError(f"{where}: broken CSV: {error}; check the quotes") from error
+    names = tuple(name.strip() for name in lines[0][1]) if lines else ()
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise InputError(f"{where}:1: no column {', '.join(missing)}; the first line names the columns")
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"{where}:1: column {next(n for n in names if names.count(n) > 1)!r} twice; rename one of them"
+        )
+    for number, cells in lines[1:]:
+        if len(cells) > len(names):
+            raise InputError(f"{where}:{number}: {len(cells)} cells for {len(names)} columns; quote cells with commas")
+    return names, [dict(zip(names, cells + [""] * len(names), strict=False)) for _, cells in lines[1:]]

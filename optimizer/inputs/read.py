@@ -7,7 +7,8 @@ from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.complaints import did_you_mean, validated
-from optimizer.inputs.documents import read_document
+from optimizer.inputs.documents import parse_csv, read_document, read_text
+from optimizer.inputs.huggingface import from_config
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.resolve import resolved
 from optimizer.inputs.workload import WorkloadSpec
@@ -50,6 +51,14 @@ def read_workload(source: str | None) -> WorkloadSpec:
     if path is None:
         raise InputError(f"{source}: no such file; write one with isl and osl (see `tpopt schema workload`)")
     return validated(WorkloadSpec, read_document(path) or {}, str(path))
+
+
+def read_measurements(source: str, needed: tuple[str, ...]) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """Return the column names and rows of a measurements.csv that has at least the columns ``needed``."""
+    path = _existing(source)
+    if path is None:
+        raise InputError(f"{source}: no such file; give a CSV with columns {', '.join(needed)}")
+    return parse_csv(read_text(path), str(path), needed)
 
 
 def check_lengths(model: ModelSpec, workload: WorkloadSpec, *, where: str) -> None:
@@ -115,8 +124,6 @@ def _model_file(path: Path) -> ModelSpec:
     if not isinstance(document, Mapping):
         return validated(ModelSpec, document, where)
     if "model_type" in document or "architectures" in document:
-        from optimizer.inputs.huggingface import from_config
-
         return from_config(document, name=_hub_name(document, path), where=where)
     return _own_model(document, path)
 

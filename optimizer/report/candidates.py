@@ -7,7 +7,7 @@ from rich.text import Text
 
 from optimizer.compare import Row, candidate_label, shares
 from optimizer.plan import Candidate
-from optimizer.report.tables import Screen, columns, of_capacity, percent
+from optimizer.report.tables import Screen, columns, of_capacity, pairs, percent
 from optimizer.units import show_seconds
 
 PARTS = ("gemm", "attention", "collectives", "pipeline", "overhead")
@@ -16,29 +16,50 @@ WIDE = 120
 
 
 def candidate_table(title: str, candidates: Sequence[Candidate], screen: Screen) -> RenderableType:
-    """Return candidates in the given order, each with what it loses on against the best of them."""
+    """Return candidates in the given order with what each loses on, below the table when the screen is narrow."""
     if not candidates:
         return Group(Text(), Text("No layout is admissible."))
+    named = _differing(candidates)
     wide = screen.width >= WIDE
-    heads = ("layout", "DP", "tokens/s", "TTFT", "TPOT", "fullest GPU", *(("where",) if wide else ()), "loses on")
-    rows = [_row(candidate, _differing(candidates), wide=wide) for candidate in candidates]
-    left = (0, 6, 7)
-    return columns(title, heads, rows, left=left)
+    heads = (
+        "layout",
+        "DP",
+        "GPUs",
+        "tokens/s",
+        "TTFT",
+        "TPOT",
+        "fullest GPU",
+        *(("where", "loses on") if wide else ()),
+    )
+    rows = [_row(candidate, named, wide=wide) for candidate in candidates]
+    table = columns(title, heads, rows, left=(0, 7, 8))
+    losses = [(_label(candidate, named), candidate.why) for candidate in candidates if candidate.why]
+    return table if wide or not losses else Group(table, pairs("What they lose on", losses))
 
 
 def _row(candidate: Candidate, named: Sequence[str], *, wide: bool) -> tuple[Text, ...]:
-    lost = "; ".join(part for part in ("chosen" if candidate.chosen else "", candidate.why) if part) or "best"
     style = "green" if candidate.chosen else "" if candidate.fits and candidate.meets else "dim"
-    place = (f"{candidate.span}, {candidate.gpu_type}",) if wide else ()
-    figures = (
-        " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)]),
-        str(candidate.dp),
-        "-" if candidate.output_tokens_per_s is None else f"{candidate.output_tokens_per_s:,.0f}",
-        "-" if candidate.ttft_s is None else show_seconds(candidate.ttft_s),
-        "-" if candidate.tpot_s is None else show_seconds(candidate.tpot_s),
+    mark = " *" if candidate.chosen else ""
+    served = candidate if candidate.fits else candidate.model_copy(update=_UNSERVED)
+    cells = (
+        _label(candidate, named) + mark,
+        str(candidate.dp) if candidate.dp else "-",
+        str(candidate.gpus),
+        "-" if served.output_tokens_per_s is None else f"{served.output_tokens_per_s:,.0f}",
+        "-" if served.ttft_s is None else show_seconds(served.ttft_s),
+        "-" if served.tpot_s is None else show_seconds(served.tpot_s),
         of_capacity(candidate.memory_bytes, candidate.capacity_bytes),
+        *((f"{candidate.span}, {candidate.gpu_type}", candidate.why) if wide else ()),
     )
-    return tuple(Text(cell, style=style) for cell in (*figures, *place, lost))
+    return tuple(Text(cell, style=style) for cell in cells)
+
+
+_UNSERVED = {"output_tokens_per_s": None, "ttft_s": None, "tpot_s": None}
+"""What does not fit serves nothing, whatever it was priced at."""
+
+
+def _label(candidate: Candidate, named: Sequence[str]) -> str:
+    return " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)])
 
 
 def _differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -55,7 +76,7 @@ def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
     named = _differing(told)
     rows = [
         (
-            " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)]),
+            _label(candidate, named),
             phase,
             show_seconds(sum(parts.values())),
             *(percent(shares(parts).get(part, 0.0)) for part in PARTS),

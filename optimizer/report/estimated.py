@@ -14,7 +14,7 @@ from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs,
 from optimizer.units import show_bytes, show_seconds
 
 
-def estimated(estimate: Estimate, settings: Mapping[str, object], screen: Screen) -> RenderableType:
+def estimated(title: str, estimate: Estimate, settings: Mapping[str, object], screen: Screen) -> RenderableType:
     """Return one priced layout: latency, throughput, memory per rank, where the time goes, the settings priced."""
     verdict = "fits" if estimate.fits else "does not fit (priced all the same)"
     figures = [
@@ -24,7 +24,9 @@ def estimated(estimate: Estimate, settings: Mapping[str, object], screen: Screen
         ("memory", verdict),
     ]
     return Group(
-        Text(f"{estimate.concurrency} requests in flight", style="bold green" if estimate.fits else "bold red"),
+        Text(
+            f"{title}: {estimate.concurrency} requests in flight", style="bold green" if estimate.fits else "bold red"
+        ),
         pairs("Estimate", figures),
         bullets("Does not fit", estimate.reasons),
         _memory(estimate.memory, screen),

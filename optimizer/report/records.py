@@ -1,7 +1,9 @@
 """Records for programs: plan.json and back, and the JSON of the other commands. Same values, same bytes."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.complaints import validated
 from optimizer.inputs.documents import read_document
 from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
+from optimizer.validation import Prediction, Validation
 
 
 def plan_text(plan: Plan) -> str:
@@ -77,3 +80,24 @@ def infeasible_record(error: InfeasibleError) -> dict[str, object]:
         "nearest_miss": list(error.nearest_miss),
         "remedies": list(error.remedies),
     }
+
+
+def validation_record(validation: Validation) -> dict[str, object]:
+    """Return the JSON record of a validation: errors by metric as fractions, and the rows without a prediction."""
+    return {
+        "metrics": {name: asdict(errors) for name, errors in validation.metrics.items()},
+        "unpriced": [{"row": one.row, "reason": one.reason} for one in validation.unpriced],
+    }
+
+
+def predictions_text(names: Sequence[str], rows: Sequence[Mapping[str, str]], predictions: Sequence[Prediction]) -> str:
+    """Return the measurements as CSV with ``predicted``, ``error`` and ``reason`` appended to every row."""
+    added = ("predicted", "error", "reason")
+    kept = [name for name in names if name not in added]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*kept, *added])
+    for row, one in zip(rows, predictions, strict=True):
+        figures = ("" if value is None else repr(value) for value in (one.predicted, one.error))
+        writer.writerow([*(row[name] for name in kept), *figures, one.reason])
+    return text.getvalue()

@@ -1,6 +1,7 @@
 """solve's answer for people: layout, seats, memory, proof, why it won, what it assumes."""
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -80,13 +81,13 @@ def _layouts(groups: tuple[ReplicaGroup, ...]) -> RenderableType:
     rows = [
         (
             _numbers(group), f"{group.one.tp} x {group.one.pp} x {group.dp}", group.one.gpu_type,
-            f"{group.one.weights}/{group.one.kv_cache}", str(group.one.estimate.concurrency),
+            f"{group.one.weights} {group.one.kv_cache}", str(group.one.estimate.concurrency),
             show_seconds(group.one.estimate.ttft_s), show_seconds(group.one.estimate.tpot_s),
             f"{group.one.estimate.output_tokens_per_s * group.dp:,.0f}",
         )
         for group in groups
     ]  # fmt: skip
-    heads = ("replicas", "TPxPPxDP", "GPU", "weights/KV", "requests", "TTFT", "TPOT", "tokens/s")
+    heads = ("replica", "TPxPPxDP", "GPU", "weights KV", "requests", "TTFT", "TPOT", "tokens/s")
     settings = pairs("Engine", ((_numbers(group), _settings(group)) for group in groups))
     return Group(columns("Layout", heads, rows, left=(0, 1, 2, 3)), settings)
 
@@ -115,32 +116,37 @@ def _numbers(group: ReplicaGroup) -> str:
 
 def _seats(plan: Plan) -> RenderableType:
     lines = [(str(number), *line) for number, replica in enumerate(plan.replicas) for line in _replica_seats(replica)]
-    heads = ("replica", "node", "stage", "ranks", "GPUs in rank order")
+    heads = ("replica", "node", "stages", "ranks", "GPUs in rank order")
     table = columns("Seats", heads, lines[:MAX_SEAT_LINES], left=(0, 1, 2, 3, 4))
     left_out = len(lines) - MAX_SEAT_LINES
     return Group(table, Text(f"  and {left_out} more lines (all in plan.json)")) if left_out > 0 else table
 
 
 def _replica_seats(replica: Replica) -> Iterable[tuple[str, str, str, str]]:
-    """Yield node, stage, ranks and local indices, one line for each node and stage."""
-    first = 0
-    by_stage: dict[tuple[int, str], list[int]] = {}
-    for seat in sorted(replica.seats, key=lambda seat: seat.rank):
-        by_stage.setdefault((seat.stage, seat.node), []).append(seat.local_index)
-    for (stage, node), indices in by_stage.items():
-        last = first + len(indices) - 1
-        yield node, str(stage), f"{first}-{last}" if last > first else str(first), " ".join(map(str, indices))
-        first = last + 1
+    """Yield node, stages, ranks and local indices, one line for each node, a bar between the stages of a node."""
+    seats = sorted(replica.seats, key=lambda seat: seat.rank)
+    for node, on_node in groupby(seats, key=lambda seat: seat.node):
+        ranks, stages, gpus = [], [], []
+        for stage, in_stage in groupby(on_node, key=lambda seat: seat.stage):
+            here = list(in_stage)
+            ranks += [seat.rank for seat in here]
+            stages.append(stage)
+            gpus.append(" ".join(str(seat.local_index) for seat in here))
+        yield node, _span(stages), _span(ranks), (" | " if replica.tp > 1 else " ").join(gpus)
+
+
+def _span(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
 
 
 def _memory(plan: Plan, groups: tuple[ReplicaGroup, ...], screen: Screen) -> RenderableType:
-    width = max(8, min(40, screen.width - 72))
+    width = max(8, min(40, screen.width - 71))
     rows = [
         (_numbers(group), str(rank.stage), *memory_row(rank, group.one, plan.inputs.workload, screen, width))
         for group in groups
         for rank in fullest_ranks(group.one.estimate.memory)
     ]
-    heads = ("replicas", "stage", "weights", "other", "KV load/pool", "used", "capacity", "")
+    heads = ("replica", "stage", "weights", "other", "KV load/pool", "used", "capacity", "")
     signs = "█ weights ▓ other ▒ KV" if screen.unicode else "# weights = other + KV"
     title = f"Memory of the fullest GPU of each stage, GiB ({signs})"
     return columns(title, heads, rows, left=(0, 1, 7))
@@ -177,7 +183,7 @@ def memory_row(
     figures = (rank.weights_bytes, other, used, rank.capacity_bytes)
     weights, rest, total, capacity = (show_bytes(value).removesuffix(" GiB") for value in figures)
     kv = f"{show_bytes(held).removesuffix(' GiB')}/{show_bytes(pool).removesuffix(' GiB')}"
-    return weights, rest, kv, f"{total} ({share})", capacity, bar
+    return weights, rest, kv, total, capacity, f"{bar} {share}"
 
 
 def _links(plan: Plan) -> RenderableType:
@@ -193,12 +199,12 @@ def _links(plan: Plan) -> RenderableType:
 
 def _why(plan: Plan, screen: Screen) -> RenderableType:
     """Return the chosen layouts and the next best, each as equal replicas by itself."""
-    others = [candidate for candidate in plan.candidates if not candidate.chosen]
+    others = [candidate for candidate in plan.candidates if candidate.fits and not candidate.chosen]
     shown = [candidate for candidate in plan.candidates if candidate.chosen] + others[:MAX_OTHERS]
-    told = f" of {len(plan.candidates)} layouts" if len(shown) < len(plan.candidates) else ""
+    title = f"Why it won: {len(shown)} of {len(plan.candidates)} layouts, each as equal replicas alone (* chosen)"
     return Group(
-        candidate_table(f"Why it won: {len(shown)}{told}, each as equal replicas by itself", shown, screen),
-        seconds_table([candidate for candidate in shown if candidate.fits]),
+        candidate_table(title, shown, screen),
+        seconds_table(shown),
     )
 
 

@@ -24,7 +24,7 @@ def test_solve_tells_layout_seats_latency_memory_proof_and_reasons(width: int) -
     text = shown(solved(handmade.plan(), {"solve": 0.8}, Screen(width)), width)
     for part in (
         "TP4 x PP1 x DP4", "16 GPUs", "optimal, bound 30,720, gap 0.00%, 0.8 s", "TTFT 250 ms", "TPOT 30.1 ms",
-        "30,720", "node02", "4 5 6 7", "129.0", "█", "chosen", "-15% tokens/s", "Where the time goes",
+        "30,720", "node02", "4 5 6 7", "129.0", "█", "tp4 *", "-15% tokens/s", "Where the time goes",
     ):  # fmt: skip
         assert part in text
     assert max(len(line) for line in text.splitlines()) <= width
@@ -37,11 +37,15 @@ def test_an_unproven_plan_is_not_called_optimal() -> None:
     assert line == "feasible, bound 100, gap 11.11%"
 
 
-def test_stages_on_several_nodes_have_a_line_each() -> None:
+def test_each_node_of_a_replica_has_a_line_with_its_stages() -> None:
     plan = handmade.plan(handmade.replica([("node01", list(range(8))), ("node02", list(range(8)))], tp=8, pp=2))
     lines = [line.split() for line in shown(solved(plan, {}, Screen())).splitlines()]
     assert ["0", "node01", "0", "0-7", *"01234567"] in lines
     assert ["0", "node02", "1", "8-15", *"01234567"] in lines
+    one_node = handmade.plan(handmade.replica([("node01", [0, 1, 4, 5])], tp=2, pp=2))
+    assert ["0", "node01", "0-1", "0-3", *"01|45"] in [
+        line.split() for line in shown(solved(one_node, {}, Screen())).splitlines()
+    ]
 
 
 def test_many_nodes_are_counted_not_listed() -> None:
@@ -78,7 +82,7 @@ def test_a_bar_shows_each_part_and_never_overflows() -> None:
 
 
 def test_estimate_tells_the_ledger_of_equal_ranks_once() -> None:
-    text = shown(estimated(handmade.estimate(4, 2), {"version": "0.33.0"}, Screen()))
+    text = shown(estimated("Llama", handmade.estimate(4, 2), {"version": "0.33.0"}, Screen()))
     assert "0-1" in text
     assert "2-3" in text
     for part in ("TTFT", "TPOT", "gemm", "collectives", "version", "0.33.0", "fits"):

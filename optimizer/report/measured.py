@@ -1,0 +1,57 @@
+"""validate's answer for people: predicted beside measured, error per metric."""
+
+from collections import Counter
+
+from rich.console import Group, RenderableType
+
+from optimizer.report.tables import columns, percent
+from optimizer.validation import Errors, Prediction, Validation
+
+MAX_LINES = 10
+
+
+def measured(validation: Validation) -> RenderableType:
+    """Return the errors by metric and by model, the rows furthest off, and why rows have no prediction."""
+    heads = ("", "rows", "mean |error|", "median |error|", "bias")
+    by_model = validation.by(lambda one: f"{one.metric}, {_short(one.model)}")
+    return Group(
+        columns("Error by metric: (predicted - measured) / measured", heads, _errors(validation.metrics)),
+        columns("By model", heads, _errors(dict(sorted(by_model.items())))),
+        _worst(validation.worst(MAX_LINES)),
+        _unpriced(validation.unpriced),
+    )
+
+
+def _short(model: str) -> str:
+    """Return a hub name without its organisation."""
+    return model.rsplit("/", 1)[-1]
+
+
+def _errors(by_name: dict[str, Errors]) -> list[tuple[str, ...]]:
+    return [
+        (name, str(errors.n), percent(errors.mape), percent(errors.median_ape), _signed(errors.bias))
+        for name, errors in by_name.items()
+    ]
+
+
+def _signed(share: float) -> str:
+    return ("+" if share > 0 else "-" if share < 0 else "") + percent(abs(share))
+
+
+def _worst(worst: tuple[Prediction, ...]) -> RenderableType:
+    rows = [
+        (
+            str(one.row + 2), _short(one.model), one.layout, one.metric, f"{one.measured or 0.0:,.4g}",
+            f"{one.predicted or 0.0:,.4g}", _signed(one.error or 0.0),
+        )
+        for one in worst
+    ]  # fmt: skip
+    heads = ("line", "model", "layout", "metric", "measured", "predicted", "error")
+    return columns("Furthest off", heads, rows, left=(1, 2, 3)) if rows else Group()
+
+
+def _unpriced(unpriced: tuple[Prediction, ...]) -> RenderableType:
+    reasons = Counter(one.reason for one in unpriced)
+    rows = [(str(count), reason) for reason, count in reasons.most_common(MAX_LINES)]
+    title = f"Not priced: {len(unpriced)} rows"
+    return columns(title, ("rows", "reason"), rows, left=(1,)) if rows else Group()
