@@ -229,7 +229,6 @@ def _own_link(gpu: str, topology: Topology, medium: str) -> float:
     ways = reach(topology, gpu)
     if medium == "rdma" and not ways.leaves:
         return 0.0
-    near = {v for nic in ways.nics for v in topology.graph.adj[nic]}
-    if medium == "rdma" and ways.nvswitch and ways.parent not in near:
+    if medium == "rdma" and ways.nvswitch and ways.borrows:
         return max(link_rate(topology, gpu, "pcie"), link_rate(topology, gpu, "nvlink"))
     return link_rate(topology, gpu, "pcie")

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from optimizer.errors import InputError
-from optimizer.inputs.cluster import ClusterSpec, GpuGroup, NodeTemplate
+from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.gpu import GpuSpec
-from optimizer.topology.health import GpuHealth, NicHealth, NodeHealth, nearest
-from optimizer.units import show_bytes_per_s
+from optimizer.topology.health import GpuHealth, NicHealth, NodeHealth
+from optimizer.topology.parts import check_one_direction, gpu_specs, nic_names
 
 Attributes: TypeAlias = dict[str, object]
 Arc: TypeAlias = tuple[str, str, Attributes]
-
-_TOLERANCE = 1.2
-"""A port more than so much faster than the catalogue's is taken for the sum of both directions (which is twice)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,40 +36,6 @@ class Blueprint:
     def placeable(self, index: int) -> bool:
         """Whether a rank may sit on the GPU."""
         return self.health.gpus[index].state == "up" and self.health.gpus[index].speed_factor > 0
-
-
-def gpu_specs(cluster: ClusterSpec, name: str) -> tuple[GpuSpec, ...]:
-    """Return the type of each GPU of a template, in local order; InputError names what is unknown."""
-    if name not in cluster.templates:
-        raise InputError(f"cluster {cluster.name}: template: no template {name!r}; {nearest(name, cluster.templates)}")
-    template, where = cluster.templates[name], f"cluster {cluster.name}: templates.{name}"
-    if isinstance(template.gpus, int):
-        if template.gpu is None:
-            raise InputError(f"{where}.gpu: missing; name the GPU type of the {template.gpus} GPUs")
-        groups: tuple[GpuGroup, ...] = (GpuGroup(gpu=template.gpu, count=template.gpus),)
-    else:
-        groups = template.gpus
-        if template.gpu is not None or not groups:
-            raise InputError(f"{where}.gpu: gpus lists groups, each with its own type; leave gpu out")
-    return tuple(spec for group in groups for spec in [_spec(cluster, group.gpu, where)] * group.count)
-
-
-def _spec(cluster: ClusterSpec, gpu: str | GpuSpec, where: str) -> GpuSpec:
-    if isinstance(gpu, GpuSpec):
-        return gpu
-    if gpu not in cluster.gpus:
-        raise InputError(f"{where}.gpu: no GPU type {gpu!r}; {nearest(gpu, cluster.gpus)}")
-    return cluster.gpus[gpu]
-
-
-def nic_names(template: NodeTemplate, where: str) -> tuple[str, ...]:
-    """Return the NICs' names in NIC order: those given, else nic0, nic1, ..."""
-    nics = template.nics
-    if nics is None:
-        return ()
-    if nics.names and len(set(nics.names)) != nics.count:
-        raise InputError(f"{where}.nics.names: {len(set(nics.names))} different names for {nics.count} NICs")
-    return nics.names or tuple(f"nic{index}" for index in range(nics.count))
 
 
 def draw(cluster: ClusterSpec, name: str, health: NodeHealth) -> Blueprint:
@@ -138,10 +101,11 @@ class _Draft:
     # -- what there is -------------------------------------------------------------------------------------------
 
     def vertices(self) -> Iterator[tuple[str, Attributes]]:
-        ways = self.nics_of_gpus()
+        ways, home = self.nics_of_gpus(), self._home()
         for index, (spec, health) in enumerate(zip(self.specs, self.given.gpus, strict=True)):
             nics = tuple(self._nic_names[nic] for nic in ways[index])
-            yield str(index), {"kind": "gpu", "type": spec.id, "nics": nics, "peer": spec.peer_to_peer} | _marks(health)
+            marks: Attributes = {"kind": "gpu", "type": spec.id, "nics": nics, "peer": spec.peer_to_peer}
+            yield str(index), marks | {"borrows": not set(ways[index]) <= set(home[index])} | _marks(health)
         if self.template.nvswitch:
             yield "nvswitch", {"kind": "nvswitch"}
         for switch in range(self.switches):
@@ -171,7 +135,7 @@ class _Draft:
         for index, (spec, health) in enumerate(zip(self.specs, self.given.gpus, strict=True)):
             known = spec.scale_up.bandwidth if spec.scale_up and spec.scale_up.kind == "nvswitch" else None
             nominal = given.bandwidth if given.bandwidth is not None else known
-            _check_one_direction(nominal, known, key)
+            check_one_direction(nominal, known, key)
             rate = _of(nominal, health.nvlink_share, health.nvlink_bytes_per_s, health.gone)
             links = spec.scale_up.links if spec.scale_up else None
             yield from link(str(index), "nvswitch", "nvlink", rate, missing=key, links=links)
@@ -187,7 +151,7 @@ class _Draft:
                 pairs = [self.specs[end].scale_up for end in (a, b)]
                 known = [pair.pair_bandwidth if pair and pair.kind == "mesh" else None for pair in pairs]
                 nominal = given.pair_bandwidth if given.pair_bandwidth is not None else _least(known)
-                _check_one_direction(nominal, _least(known), key)
+                check_one_direction(nominal, _least(known), key)
                 yield from link(str(a), str(b), "xgmi", self._direct(nominal, a, b), missing=key)
 
     def bridges(self) -> Iterator[Arc]:
@@ -208,7 +172,7 @@ class _Draft:
 
     def _pcie_nominal(self, gpu: int) -> float:
         given = self.template.pcie.bandwidth if self.template.pcie else None
-        _check_one_direction(given, self.specs[gpu].pcie_bandwidth, f"{self.where}.pcie.bandwidth")
+        check_one_direction(given, self.specs[gpu].pcie_bandwidth, f"{self.where}.pcie.bandwidth")
         return self.specs[gpu].pcie_bandwidth if given is None else given
 
     def pcie(self) -> Iterator[Arc]:
@@ -290,9 +254,3 @@ def _of(nominal: float | None, share: float, override: float | None, gone: bool)
         return 0.0
     base = nominal if override is None else override
     return None if base is None else base * share
-
-
-def _check_one_direction(given: float | None, known: float | None, key: str) -> None:
-    if given is not None and known is not None and given > _TOLERANCE * known:
-        shown = f"{show_bytes_per_s(given)} exceeds the catalogue's {show_bytes_per_s(known)}"
-        raise InputError(f"{key}: {shown} per direction; did you give the sum of both directions?")

@@ -9,10 +9,12 @@ import networkx as nx
 
 from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, NodeEntry
+from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.hostlist import all_hosts, duplicates
-from optimizer.topology.blueprint import Arc, Attributes, Blueprint, draw, gpu_specs, nic_names
+from optimizer.topology.blueprint import Arc, Attributes, Blueprint, draw
 from optimizer.topology.fabrics import Fabric, Site, lay
 from optimizer.topology.health import GpuHealth, Inventory, NicHealth, NodeHealth, read_overrides
+from optimizer.topology.parts import gpu_specs, nic_names
 
 if TYPE_CHECKING:
     Graph: TypeAlias = nx.DiGraph[str]
@@ -74,6 +76,10 @@ class Topology:
         if gpu_id not in self.gpu_by_id:
             raise InputError(f"cluster {self.cluster.name}: no GPU {gpu_id!r}; ids are node/index, UUIDs or bus ids")
         return self.gpu_by_id[gpu_id]
+
+    def spec(self, gpu: Gpu) -> GpuSpec:
+        """Return what the catalogue says of a GPU."""
+        return self.node_by_name[gpu.node].blueprint.specs[gpu.local_index]
 
     def node(self, name: str) -> Node:
         """Return a node; InputError when there is none of that name."""

@@ -30,6 +30,8 @@ class Reach:
     """Its PCIe switch."""
     peer_to_peer: bool
     nics: tuple[str, ...]
+    borrows: bool
+    """Whether its own NICs are dead and it uses a neighbour's."""
     via: tuple[str, ...]
     """Boundaries inside the node between the GPU and its NICs."""
     leaves: tuple[str, ...]
@@ -76,13 +78,14 @@ def _reach(topology: Topology, gpu: Gpu) -> Reach:
     return Reach(
         gpu=gpu, unit=nvswitch if nvswitch and node.nvlink_domain else node.name, nvswitch=nvswitch,
         peers=frozenset(working["xgmi"] + working["bridge"]),
-        socket=_above(topology, parent) if switch else parent, switch=switch, peer_to_peer=vertices[gpu.id]["peer"],
-        nics=nics, via=() if scaled_up else _via(topology, parent, nics), leaves=leaves, leaf=node.leaf, pod=node.pod,
+        socket=socket_of(topology, parent) if switch else parent, switch=switch,
+        peer_to_peer=vertices[gpu.id]["peer"], nics=nics, borrows=vertices[gpu.id]["borrows"],
+        via=() if scaled_up else _via(topology, parent, nics), leaves=leaves, leaf=node.leaf, pod=node.pod,
         crosses_rails=scaled_up or len(node.nics) == 1 or node.leaf in topology.graph,
     )  # fmt: skip
 
 
-def _above(topology: Topology, switch: str) -> str:
+def socket_of(topology: Topology, switch: str) -> str:
     """Return the socket that a PCIe switch hangs on."""
     return next(v for v, arc in topology.graph.adj[switch].items() if arc["kind"] == "uplink")
 
@@ -93,8 +96,8 @@ def _via(topology: Topology, parent: str, nics: tuple[str, ...]) -> tuple[str, .
     if not homes:
         return ()
     is_switch = topology.graph.nodes[parent]["kind"] == "pcie"
-    socket = _above(topology, parent) if is_switch else parent
-    sockets = {_above(topology, home) if topology.graph.nodes[home]["kind"] == "pcie" else home for home in homes}
+    socket = socket_of(topology, parent) if is_switch else parent
+    sockets = {socket_of(topology, home) if topology.graph.nodes[home]["kind"] == "pcie" else home for home in homes}
     return ((parent,) if is_switch else ()) + ((socket,) if sockets - {socket} else ())
 
 

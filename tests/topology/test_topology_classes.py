@@ -181,9 +181,13 @@ def test_a_pcie_node_has_an_island_per_switch() -> None:
 
 def test_faults_split_islands_and_classes() -> None:
     faults = [
-        fault("down", node="n1", gpu=2, link="nvlink"), fault("lost", node="n2", gpu=5),
-        fault("lost", node="n3", gpu=0), fault("cordoned", node="n4"), fault("down", node="n5", nic=3), fault(node="n6", gpu=1, speed_factor=0.5),
-    ]  # fmt: skip
+        fault("down", node="n1", gpu=2, link="nvlink"),
+        fault("lost", node="n2", gpu=5),
+        fault("lost", node="n3", gpu=0),
+        fault("cordoned", node="n4"),
+        fault("down", node="n5", nic=3),
+        fault(node="n6", gpu=1, speed_factor=0.5),
+    ]
     found = topology(HGX, 8, fabric={"kind": "rail-clos"}, overrides=faults)
     sizes = {node: [len(island.gpus) for island in node_islands(found, node)] for node in found.nodes}
     assert sizes == {
