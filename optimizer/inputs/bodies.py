@@ -2,8 +2,17 @@
 
 from dataclasses import dataclass
 
+from optimizer.errors import InputError
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import FeedForward, GroupedQuery, Layer
+
+_MOST_LAYERS = 4096
+"""A configuration that asks for more is a mistake, and would fill memory before it is noticed."""
+
+_LAYER_KINDS = {"full_attention", "sliding_attention", "chunked_attention", "deepseek_sparse_attention"}
+
+_OPT_IN = {"qwen2", "qwen3", "qwen3_moe", "qwen3_vl_text", "qwen3_vl_moe_text", "mimo"}
+"""Families whose window counts only when use_sliding_window says so."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +48,35 @@ def grouped_query(fields: Fields, **extra: object) -> GroupedQuery:
 def rotary(fields: Fields) -> tuple[tuple[int, bool], ...]:
     """Return the one table of rotary angles most families have."""
     share = fields.get("partial_rotary_factor")
-    width = head_dim(fields) * (share if isinstance(share, int | float) else 1)
-    return ((fields.optional("rotary_dim") or round(width), True),)
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        share = 1.0
+    return ((fields.optional("rotary_dim") or round(head_dim(fields) * share), True),)
+
+
+def layer_count(fields: Fields) -> int:
+    """Return the number of decoder layers; InputError beyond any that was ever built."""
+    layers = fields.count("num_hidden_layers", "n_layer")
+    if layers > _MOST_LAYERS:
+        raise InputError(f"{fields.where}: num_hidden_layers: {layers} layers; at most {_MOST_LAYERS} are read")
+    return layers
 
 
 def windows(fields: Fields) -> list[int | None]:
-    """Return each layer's sliding window, None where it sees everything."""
-    layers, window = fields.count("num_hidden_layers"), fields.optional("sliding_window")
-    if window is None or fields.get("use_sliding_window") is False:
-        return [None] * layers
+    """Return each layer's sliding window, None where it sees everything; InputError on layers of another kind."""
+    layers, window = layer_count(fields), fields.optional("sliding_window")
     kinds = fields.sequence("layer_types", layers)
+    odd = sorted({str(kind) for kind in kinds or ()} - _LAYER_KINDS)
+    if odd:
+        raise InputError(f"{fields.where}: layer_types: {', '.join(odd)} is not modelled")
+    if window is None or not fields.flag("use_sliding_window", default=fields.get("model_type") not in _OPT_IN):
+        return [None] * layers
     if kinds is not None:
         return [window if kind == "sliding_attention" else None for kind in kinds]
     pattern = fields.optional("sliding_window_pattern")
     if pattern:
         return [None if (index + 1) % pattern == 0 else window for index in range(layers)]
-    first = fields.get("max_window_layers") if fields.get("use_sliding_window") else 0
-    return [window if index >= (first if isinstance(first, int) else 0) else None for index in range(layers)]
+    first = fields.optional("max_window_layers") if fields.get("use_sliding_window") else None
+    return [window if index >= (first or 0) else None for index in range(layers)]
 
 
 def uniform(fields: Fields, attention: GroupedQuery, feed_forward: FeedForward, norms: int = 2) -> tuple[Layer, ...]:

@@ -6,7 +6,7 @@ Shapes follow the public modelling code (transformers) of each family; the count
 from collections.abc import Callable
 
 from optimizer.errors import InputError
-from optimizer.inputs.bodies import Body, grouped_query, head_dim, rotary, uniform
+from optimizer.inputs.bodies import Body, grouped_query, head_dim, layer_count, rotary, uniform
 from optimizer.inputs.families_layernorm import bloom, opt, phi
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Dense, GroupedQuery, Indexer, Latent, Layer, MixtureOfExperts
@@ -86,7 +86,7 @@ def _glm4_moe(fields: Fields) -> Body:
     dense, first = Dense(intermediate=fields.count("intermediate_size")), fields.optional("first_k_dense_replace") or 0
     layers = tuple(
         Layer(attention=attention, feed_forward=dense if index < first else experts)
-        for index in range(fields.count("num_hidden_layers"))
+        for index in range(layer_count(fields))
     )
     return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields))
 
@@ -99,7 +99,8 @@ def _gpt_oss(fields: Fields) -> Body:
         router_bias=True,
         expert_bias=True,
     )
-    layers = uniform(fields, grouped_query(fields, qkv_bias=True, o_bias=True, sinks=True), experts)
+    pattern = Fields({"sliding_window_pattern": 2, **fields.values}, fields.where)
+    layers = uniform(pattern, grouped_query(fields, qkv_bias=True, o_bias=True, sinks=True), experts)
     return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields))
 
 
@@ -138,14 +139,14 @@ def _deepseek(fields: Fields) -> Body:
     first = fields.optional("first_k_dense_replace") or 0
     layers = tuple(
         Layer(attention=attention, feed_forward=dense if index < first else experts)
-        for index in range(fields.count("num_hidden_layers"))
+        for index in range(layer_count(fields))
     )
     return Body(fields.count("hidden_size"), layers, rotary_tables=((attention.qk_rope_head_dim, True),))
 
 
 def _llama4(fields: Fields) -> Body:
     """Llama 4: three layers in four attend inside chunks, every ``interleave_moe_layer_step``-th has experts."""
-    count, width = fields.count("num_hidden_layers"), fields.count("intermediate_size")
+    count, width = layer_count(fields), fields.count("intermediate_size")
     experts = MixtureOfExperts(
         experts=fields.count("num_local_experts"),
         top_k=fields.count("num_experts_per_tok"),

@@ -1,7 +1,7 @@
 """Families with LayerNorm and biases throughout: BLOOM, OPT, Phi-2."""
 
 from optimizer.errors import InputError
-from optimizer.inputs.bodies import Body, grouped_query, rotary
+from optimizer.inputs.bodies import Body, grouped_query, layer_count, rotary
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Dense, GroupedQuery, Layer
 
@@ -15,7 +15,7 @@ def bloom(fields: Fields) -> Body:
         feed_forward=Dense(intermediate=4 * hidden, gated=False, bias=True),
         norm_parameters=4,
     )
-    count = fields.count("n_layer", "num_hidden_layers")
+    count = layer_count(fields)
     return Body(hidden, (layer,) * count, tied_by_default=True, extra_norm_parameters=4)
 
 
@@ -30,7 +30,7 @@ def opt(fields: Fields) -> Body:
     layer = Layer(attention=grouped_query(fields, qkv_bias=True, o_bias=True), feed_forward=mlp, norm_parameters=4)
     return Body(
         hidden,
-        (layer,) * fields.count("num_hidden_layers"),
+        (layer,) * layer_count(fields),
         tied_by_default=True,
         position_embeddings=fields.count("max_position_embeddings") + 2,
         extra_norm_parameters=2,
@@ -41,7 +41,7 @@ def phi(fields: Fields) -> Body:
     """Phi-2: one LayerNorm for both blocks in parallel, biases everywhere, also on the logits."""
     mlp = Dense(intermediate=fields.count("intermediate_size"), gated=False, bias=True)
     layer = Layer(attention=grouped_query(fields, qkv_bias=True, o_bias=True), feed_forward=mlp, norm_parameters=2)
-    layers = (layer,) * fields.count("num_hidden_layers")
+    layers = (layer,) * layer_count(fields)
     return Body(
         fields.count("hidden_size"), layers, extra_norm_parameters=2, head_bias=True, rotary_tables=rotary(fields)
     )

@@ -12,6 +12,8 @@ from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Layer, LayerRun, ModelSpec
 from optimizer.inputs.quantization import read_quantization
 
+_MOST_STRETCH = 1e6  # larger factors are no rope scaling but a mistake
+
 _TEXT_PARTS = ("text_config", "language_config", "llm_config")
 
 
@@ -95,7 +97,7 @@ def _rotary_rows(fields: Fields, context: int, scaled: bool) -> int:
     """Return the rows of an engine's table of angles: linear and dynamic scaling stretch it, YaRN spells it out."""
     scaling = fields.part("rope_scaling", "rope_parameters")
     factor = scaling.get("factor")
-    if not scaled or not isinstance(factor, int | float):
+    if not scaled or not isinstance(factor, int | float) or not 0 < factor < _MOST_STRETCH:
         return context
     original = scaling.get("original_max_position_embeddings")
     match scaling.get("rope_type") or scaling.get("type"):

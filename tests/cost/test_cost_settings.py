@@ -5,11 +5,10 @@ import pytest
 from optimizer.cost.quantities import EngineSettings
 from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import InputError
-from optimizer.inputs.presets import load_engine, load_gpu, load_model
+from optimizer.inputs.presets import load_engine, load_gpu, load_model, names
 from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
 
 VLLM = load_engine("vllm")
-SHORT = WorkloadSpec(isl=Lengths(mean=1024), osl=Lengths(mean=256))
 
 
 def resolved(
@@ -86,3 +85,10 @@ def test_without_graphs_nothing_is_captured() -> None:
 
 def test_more_sequences_than_batched_tokens_raise_the_tokens() -> None:
     assert resolved(gpu="l4", seqs=4096).max_num_batched_tokens == 4096
+
+
+@pytest.mark.parametrize("name", names("engines"))
+def test_every_engine_knows_its_latest_release_and_orders_its_versions(name: str) -> None:
+    spec = load_engine(name)
+    assert version_facts(spec, spec.latest) is spec.versions[-1]
+    assert [version_facts(spec, facts.since) for facts in spec.versions] == list(spec.versions)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from optimizer.cost.parameters import active_parameters, total_parameters
 from optimizer.errors import InputError
@@ -212,3 +214,54 @@ def test_indexers_shared_between_layers_are_refused() -> None:
 def test_a_quantised_name_without_a_quantization_config_is_refused() -> None:
     with pytest.raises(InputError, match="hf_quant_config"):
         read(LLAMA, name="nvidia/Llama-3.1-8B-Instruct-NVFP4")
+
+
+def test_a_window_of_qwen_counts_only_when_it_is_asked_for() -> None:
+    config = {key: value for key, value in QWEN2.items() if key != "use_sliding_window"}
+    assert {run.attention.reach for run in read(config).runs} == {None}
+
+
+def test_gpt_oss_alternates_even_when_its_layers_are_not_listed() -> None:
+    config = {key: value for key, value in GPT_OSS.items() if key != "layer_types"}
+    assert read(config) == read(GPT_OSS)
+
+
+def test_layers_of_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(InputError, match="hyper_attention is not modelled"):
+        read(LLAMA | {"layer_types": ["full_attention", "hyper_attention"] * 16})
+
+
+def test_more_layers_than_any_model_has_are_refused_before_they_fill_memory() -> None:
+    with pytest.raises(InputError, match="num_hidden_layers"):
+        read(LLAMA | {"num_hidden_layers": 10**9})
+
+
+scalars = st.none() | st.booleans() | st.integers(-2, 10**7) | st.floats() | st.text(max_size=4)
+anything = st.recursive(
+    scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=4), x, max_size=3)
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(
+    base=st.sampled_from([LLAMA, QWEN2, QWEN3_MOE, DEEPSEEK_V3, GPT_OSS, GEMMA3_TEXT]),
+    data=st.data(),
+    value=anything,
+)
+def test_any_configuration_is_read_or_refused_with_an_input_error(
+    base: dict[str, Any], data: st.DataObject, value: Any
+) -> None:
+    more = [
+        "quantization_config",
+        "rope_scaling",
+        "partial_rotary_factor",
+        "rotary_dim",
+        "attention_bias",
+        "text_config",
+    ]
+    key = data.draw(st.sampled_from([*base, *more]))
+    try:
+        model = read(base | {key: value})
+    except InputError:
+        return
+    assert total_parameters(model) > 0
