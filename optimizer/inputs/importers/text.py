@@ -23,6 +23,7 @@ _BOMS = (
 )
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ENTITIES = "declares XML entities, which are refused; remove the <!ENTITY ...> lines"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -37,6 +38,8 @@ def decode(content: bytes, where: str) -> tuple[str, tuple[Finding, ...]]:
     text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\ufeff", "")
     if not text.strip():
         raise InputError(f"{where}: is empty; export it again")
+    if "<!ENTITY" in text:
+        raise InputError(f"{where}: {_ENTITIES}")
     controls = len(_CONTROLS.findall(text))
     if controls * 20 > len(text):
         raise InputError(f"{where}: is binary, not text; give the text that the tool printed")
@@ -106,7 +109,7 @@ class _Tree:
 
     def entity(self, *_declaration: object) -> None:
         """No topology file needs entities; those that have them are made to exhaust memory."""
-        raise InputError(f"{self.where}: declares XML entities, which are refused; remove the <!ENTITY ...> lines")
+        raise InputError(f"{self.where}: {_ENTITIES}")
 
 
 def parse_xml(text: str, where: str, root: str) -> tuple[ET.Element, tuple[Finding, ...]]:
@@ -114,8 +117,6 @@ def parse_xml(text: str, where: str, root: str) -> tuple[ET.Element, tuple[Findi
 
     Text before ``<root`` (a log, a prompt) is skipped. Entities are refused and nothing is ever fetched.
     """
-    if "<!ENTITY" in text:
-        _Tree(where).entity()
     begin = re.search(rf"<(?:\w+:)?{root}[\s>/]", text)
     if begin is None:
         raise InputError(f"{where}: has no <{root}> element")
