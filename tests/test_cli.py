@@ -83,8 +83,8 @@ def test_solve_json_is_the_plan_with_its_timing(
 def test_the_options_reach_the_request(inputs: list[str], solved: list[Any], tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text("isl: 100\nosl: 10\nengine: {name: vllm, max_num_seqs: 7}\n")
     options = ["-w", str(tmp_path / "w.yaml"), "--objective", "latency", "--engine", "vllm==0.24.0",
-               "--fix", "tp=8,pp=2", "--max-gpus", "12", "--exclude", "node01/3", "--exclude", "node02", "--time-limit", "2 min",
-               "--workers", "4", "--seed", "5"]  # fmt: skip
+               "--fix", "tp=8,pp=2", "--max-gpus", "12", "--exclude", "node01/3", "--exclude", "node02",
+               "--time-limit", "2 min", "--workers", "4", "--seed", "5"]  # fmt: skip
     assert run(["solve", *inputs, *options]) == 0
     (request,) = solved
     assert (request.objective, request.fix, request.max_gpus) == ("latency", {"tp": 8, "pp": 2}, 12)
@@ -145,6 +145,7 @@ def test_each_kind_of_error_has_its_exit_code_and_one_line(
         (["--fix", "tq=8"], "tq"),
         (["--fix", "tp=8,tp=4"], "twice"),
         (["--exclude", "node3"], "node01"),
+        (["--exclude", "node01/8"], "node01 has 8"),
         (["--time-limit", "0"], "no time"),
         (["--time-limit", "5 parsecs"], "--time-limit"),
         (["--max-gpus", "0"], "--max-gpus"),
@@ -191,7 +192,10 @@ def test_compare_sets_two_plans_side_by_side(tmp_path: Path, capsys: pytest.Capt
     assert run(["compare", *paths]) == 0
     assert "side by side" in capsys.readouterr().out
     assert run(["compare", *paths, "--json"]) == 0
-    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["properties"]}
+    assert run(["compare", paths[0], str(tmp_path / "none.json")]) == 2
+    told, missing = capsys.readouterr()
+    assert "none.json: no such file" in missing
+    rows = {row["key"]: row for row in json.loads(told)["properties"]}
     assert rows["layout"]["differs"]
     assert not rows["status"]["differs"]
 

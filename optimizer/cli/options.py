@@ -85,11 +85,15 @@ def check_exclude(names: list[str] | None, cluster: "ClusterSpec") -> tuple[str,
     from optimizer.inputs.complaints import did_you_mean
     from optimizer.inputs.hostlist import all_hosts
 
-    known = {name for entry in all_hosts(cluster.nodes) for name in entry} if names else set()
+    entries = zip(cluster.nodes, all_hosts(cluster.nodes), strict=True) if names else ()
+    nodes = {name: entry for entry, hosts in entries for name in hosts}
     for name in names or ():
-        node = name.partition("/")[0]
-        if node not in known:
-            raise InputError(f"--exclude: {node!r} is no node of {cluster.name}; {did_you_mean(node, known)}")
+        node, _, gpu = name.partition("/")
+        if node not in nodes:
+            raise InputError(f"--exclude: {node!r} is no node of {cluster.name}; {did_you_mean(node, nodes)}")
+        size = cluster.templates[nodes[node].template].size
+        if gpu and gpu not in nodes[node].gpu_ids and not (gpu.isdecimal() and int(gpu) < size):
+            raise InputError(f"--exclude: {name!r} is no GPU; {node} has {size}, counted from 0: write {node}/0")
     return tuple(names or ())
 
 

@@ -95,7 +95,7 @@ def compare(
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """List layouts, or two plans, side by side."""
-    if _is_plan(first) and _is_plan(second):
+    if _is_plan(first) or _is_plan(second):
         _compare_plans(first, second, json=json)
         return
     request = _request(

@@ -183,8 +183,7 @@ def _nics(script: Script) -> tuple[str, ...]:
         or nics.transport not in ("infiniband", "roce")
     ):
         return ()
-    gpus = template.gpus if isinstance(template.gpus, int) else sum(group.count for group in template.gpus)
-    nearest = nics.nearest or tuple(index * nics.count // gpus for index in range(gpus))
+    nearest = nics.nearest or tuple(index * nics.count // template.size for index in range(template.size))
     return tuple(dict.fromkeys(nics.names[nearest[seat.local_index]] for seat in script.seats))
 
 

@@ -88,6 +88,11 @@ class NodeTemplate(Record):
     nics: Nics | None = None
     source: str | None = None
 
+    @property
+    def size(self) -> int:
+        """GPUs of the node."""
+        return self.gpus if isinstance(self.gpus, int) else sum(group.count for group in self.gpus)
+
 
 class NodeEntry(Record):
     """One node or many equal ones: ``name`` may be a host list ("node[01-16]"), or ``count`` names them node1, ..."""

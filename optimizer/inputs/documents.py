@@ -180,7 +180,10 @@ def _merge(node: yaml.Node, where: str) -> dict[str, object]:
 
 
 def parse_json(text: str, where: str) -> object:
-    """Return the value of JSON text; repeated keys, NaN and broken Unicode are refused."""
+    """Return the value of JSON text; repeated keys and broken Unicode are refused.
+
+    Infinity and NaN, which Python writes into model configurations, are read; no input record takes them.
+    """
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
@@ -189,11 +192,8 @@ def parse_json(text: str, where: str) -> object:
             raise InputError(f"{where}: key {key!r} appears twice in one object{_lines(text, key)}; keep one of them")
         return found
 
-    def constant(name: str) -> object:
-        raise InputError(f"{where}: {name} is no number of JSON; write a finite number")
-
     try:
-        value: object = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        value: object = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}; check commas, quotes, brackets"

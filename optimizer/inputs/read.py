@@ -1,5 +1,6 @@
 """Files and preset names to cluster, model and workload records; no other module opens what the user gives."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -124,8 +125,20 @@ def _model_file(path: Path) -> ModelSpec:
     if not isinstance(document, Mapping):
         return validated(ModelSpec, document, where)
     if "model_type" in document or "architectures" in document:
-        return from_config(document, name=_hub_name(document, path), where=where)
+        return from_config(_with_quantization(document, path), name=_hub_name(document, path), where=where)
     return _own_model(document, path)
+
+
+def _with_quantization(config: Mapping[str, object], path: Path) -> Mapping[str, object]:
+    """Return the configuration with what ModelOpt writes beside it, hf_quant_config.json, unless it has its own."""
+    beside = path.with_name("hf_quant_config.json")
+    if "quantization_config" in config or path.name != "config.json" or not beside.is_file():
+        return config
+    document = read_document(beside)
+    stored = document.get("quantization") if isinstance(document, Mapping) else None
+    if not isinstance(stored, Mapping):
+        raise InputError(f"{beside}: quantization: is missing; give the file that ModelOpt wrote, or remove it")
+    return {**config, "quantization_config": {"quant_method": "modelopt", **stored}}
 
 
 def _own_model(document: Mapping[str, object], path: Path) -> ModelSpec:
@@ -179,12 +192,12 @@ def _base_config(path: Path, where: str) -> ModelSpec:
 
 
 def _hub_name(config: Mapping[str, object], path: Path) -> str:
-    """Return the model's name: what the config says, else the folder's name ("org--name" is org/name)."""
+    """Return the model's name: what the config says, else that of the folder or file ("org--name" is org/name)."""
     told = config.get("_name_or_path")
     if isinstance(told, str) and told and not told.startswith((".", "/", "~")):
         return told
-    folder = path.resolve().parent.name if path.name == "config.json" else path.stem
-    return folder.removeprefix("models--").replace("--", "/", 1) or "model"
+    name = path.resolve().parent.name if path.name == "config.json" else re.sub(r"[._-]?config$", "", path.stem)
+    return name.removeprefix("models--").replace("--", "/", 1) or "model"
 
 
 # clusters

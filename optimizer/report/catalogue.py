@@ -36,13 +36,9 @@ def cluster_table(clusters: Mapping[str, ClusterSpec]) -> RenderableType:
 def _nodes(cluster: ClusterSpec) -> tuple[str, str]:
     names = all_hosts(cluster.nodes)
     counts = [(cluster.templates[entry.template], len(n)) for entry, n in zip(cluster.nodes, names, strict=True)]
-    total = sum(_gpus(template) * count for template, count in counts)
+    total = sum(template.size * count for template, count in counts)
     kinds = dict.fromkeys(_kind(template) for template, _ in counts)
     return f"{total:,}", ", ".join(kinds)
-
-
-def _gpus(template: NodeTemplate) -> int:
-    return template.gpus if isinstance(template.gpus, int) else sum(group.count for group in template.gpus)
 
 
 def _kind(template: NodeTemplate) -> str:

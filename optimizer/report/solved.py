@@ -42,7 +42,7 @@ def _headline(plan: Plan, groups: tuple[ReplicaGroup, ...]) -> Text:
 
 def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Iterable[tuple[str, str]]:
     totals, objective = plan.totals, plan.objective
-    yield "objective", f"{objective.name}: {objective.value:,.6g} {objective.unit}"
+    yield "objective", f"{objective.name}: {amount(objective.value, objective.unit)}"
     yield "proof", proof_line(plan, seconds)
     yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {totals.requests_per_s:,.3g} requests/s"
@@ -56,7 +56,14 @@ def proof_line(plan: Plan, seconds: Mapping[str, float]) -> str:
     """Return status, bound, gap and seconds: "optimal" is only said when the bound equals the value."""
     objective = plan.objective
     took = f", {seconds['total'] if 'total' in seconds else sum(seconds.values()):.2g} s" if seconds else ""
-    return f"{plan.status}, bound {objective.bound:,.6g}, gap {objective.gap:.2%}{took}"
+    return f"{plan.status}, bound {amount(objective.bound, objective.unit)}, gap {objective.gap:.2%}{took}"
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value of the objective for people: seconds in a unit that suits them."""
+    if unit == "s" or unit.startswith("s "):
+        return show_seconds(value) + unit.removeprefix("s")
+    return f"{value:,.6g} {unit}"
 
 
 def workload_line(workload: WorkloadSpec) -> str:

@@ -123,7 +123,7 @@ def test_a_wrong_input_exits_2_with_one_message_and_writes_nothing(
     [
         ("config.json", '{"model_type": "llama",}', (":1", "broken JSON", "commas")),
         ("config.json", '{"model_type": "llama",\n "model_type": "qwen2"}', ("'model_type'", "lines 1, 2")),
-        ("config.json", '{"model_type": NaN}', ("NaN", "finite")),
+        ("config.json", json.dumps(LLAMA_70B | {"hidden_size": float("nan")}), ("hidden_size",)),
         ("config.json", json.dumps({k: v for k, v in LLAMA_70B.items() if k != "hidden_size"}), ("hidden_size",)),
     ],
     ids=["broken", "duplicate key", "not a number", "missing field"],
@@ -199,6 +199,22 @@ def test_a_config_json_and_its_folder_give_the_same_model(tmp_path: Path) -> Non
     assert model == read.read_model(str(folder / "config.json"))
     assert model.name == "meta-llama/Llama-3.1-70B"
     assert (model.num_layers, model.hidden, model.vocab) == (80, 8192, 128256)
+
+
+def test_infinity_in_a_config_json_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B | {"time_step_limit": [0.0, float("inf")]}))
+    assert read.read_model(str(tmp_path)).num_layers == 80
+
+
+def test_quantization_written_beside_a_config_json_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
+    (tmp_path / "hf_quant_config.json").write_text(
+        '{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}'
+    )
+    assert read.read_model(str(tmp_path)).checkpoint_scheme == "fp8"
+    (tmp_path / "hf_quant_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"hf_quant_config\.json: quantization"):
+        read.read_model(str(tmp_path))
 
 
 def test_model_yaml_replaces_what_it_names_of_its_config(tmp_path: Path) -> None:

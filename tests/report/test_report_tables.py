@@ -8,7 +8,7 @@ from optimizer.errors import InfeasibleError
 from optimizer.plan import Objective, Reservation
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.estimated import estimated, infeasible
-from optimizer.report.solved import proof_line, solved, workload_line
+from optimizer.report.solved import amount, proof_line, solved, workload_line
 from optimizer.report.tables import Screen, memory_bar, of_capacity, percent
 
 
@@ -23,7 +23,7 @@ def shown(renderable: RenderableType, width: int = 80) -> str:
 def test_solve_tells_layout_seats_latency_memory_proof_and_reasons(width: int) -> None:
     text = shown(solved(handmade.plan(), {"solve": 0.8}, Screen(width)), width)
     for part in (
-        "TP4 x PP1 x DP4", "16 GPUs", "optimal, bound 30,720, gap 0.00%, 0.8 s", "TTFT 250 ms", "TPOT 30.1 ms",
+        "TP4 x PP1 x DP4", "16 GPUs", "optimal, bound 30,720 output", "gap 0.00%, 0.8 s", "TTFT 250 ms", "TPOT 30.1 ms",
         "30,720", "node02", "4 5 6 7", "129.0", "█", "tp4 *", "-15% tokens/s", "Where the time goes",
     ):  # fmt: skip
         assert part in text
@@ -34,7 +34,7 @@ def test_solve_tells_layout_seats_latency_memory_proof_and_reasons(width: int) -
 def test_an_unproven_plan_is_not_called_optimal() -> None:
     objective = Objective(name="throughput", value=90.0, bound=100.0, gap=10 / 90, unit="tokens/s")
     line = proof_line(handmade.plan(status="feasible", objective=objective), {})
-    assert line == "feasible, bound 100, gap 11.11%"
+    assert line == "feasible, bound 100 tokens/s, gap 11.11%"
 
 
 def test_each_node_of_a_replica_has_a_line_with_its_stages() -> None:
@@ -102,3 +102,8 @@ def test_candidates_name_what_they_do_not_share() -> None:
     assert "tp8 fp8" not in shown(candidate_table("t", rows, Screen(140)), 140)
     assert "No layout" in shown(candidate_table("t", (), Screen()))
     assert shown(seconds_table(())) == ""
+
+
+def test_an_objective_in_seconds_is_told_in_a_unit_that_suits_it() -> None:
+    assert amount(0.00818652, "s per output token") == "8.19 ms per output token"
+    assert amount(12.5, "USD/h") == "12.5 USD/h"
