@@ -241,7 +241,7 @@ def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -
         flop_per_cached=2.0 * heads * (2 * attention.kv_lora_rank + attention.qk_rope_head_dim) / layout.dcp,
         kv_bytes_per_token=kv_bytes,
         io_bytes_per_token=2.0 * width * ACTIVATION_BYTES,
-        reach=index.top_k if index else None,
+        reach=index.top_k if index else attention.shared_top_k,
         index_bytes_per_token=float(index.head_dim) if index else 0.0,
         index_flop_per_token=2.0 * index.heads * index.head_dim if index else 0.0,
     )

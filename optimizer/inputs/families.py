@@ -138,10 +138,24 @@ def _deepseek(fields: Fields) -> Body:
     attention, dense = _latent(fields), Dense(intermediate=fields.count("intermediate_size"))
     first = fields.optional("first_k_dense_replace") or 0
     layers = tuple(
-        Layer(attention=attention, feed_forward=dense if index < first else experts)
-        for index in range(layer_count(fields))
+        Layer(attention=kind, feed_forward=dense if index < first else experts)
+        for index, kind in enumerate(_indexed(fields, attention))
     )
     return Body(fields.count("hidden_size"), layers, rotary_tables=((attention.qk_rope_head_dim, True),))
+
+
+def _indexed(fields: Fields, attention: Latent) -> list[Latent]:
+    """Return each layer's attention: layers whose indexer is "shared" have none and take the last choice."""
+    layers = layer_count(fields)
+    kinds = fields.sequence("indexer_types", layers)
+    if kinds is None or attention.indexer is None:
+        return [attention] * layers
+    if kinds[0] != "full" or not set(map(str, kinds)) <= {"full", "shared"}:
+        raise InputError(
+            f"{fields.where}: indexer_types: only full and shared are modelled, the first layer being full"
+        )
+    taking = attention.model_copy(update={"indexer": None, "shared_top_k": attention.indexer.top_k})
+    return [attention if kind == "full" else taking for kind in kinds]
 
 
 def _llama4(fields: Fields) -> Body:

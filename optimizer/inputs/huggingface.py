@@ -150,14 +150,6 @@ def _not_all_one(value: object) -> bool:
     return isinstance(value, list | tuple) and any(item != 1 for item in value)
 
 
-def _shares_indexers(value: object) -> bool:
-    return isinstance(value, list | tuple) and "shared" in value
-
-
-def _above_one(value: object) -> bool:
-    return isinstance(value, int) and value > 1
-
-
 _UNMODELLED: dict[str, tuple[Callable[[object], bool], str]] = {
     "num_kv_shared_layers": (_is_set, "layers that share another layer's KV cache"),
     "hidden_size_per_layer_input": (_is_set, "per-layer input embeddings"),
@@ -169,8 +161,7 @@ _UNMODELLED: dict[str, tuple[Callable[[object], bool], str]] = {
     "linear_attn_config": (_is_set, "linear attention layers"),
     "block_configs": (_is_set, "layers of irregular width (block_configs)"),
     "attn_type_list": (_not_all_one, "lightning attention layers"),
-    "indexer_types": (_shares_indexers, "indexers shared between layers"),
-    "index_topk_freq": (_above_one, "indexers shared between layers"),
+    "index_topk_pattern": (_is_set, "indexers shared by a pattern"),
     "compress_ratios": (_is_set, "compressed attention (DeepSeek-V4)"),
 }
 """Fields that change the architecture beyond the model's vocabulary: when they do, and what is missing."""

@@ -64,6 +64,8 @@ class Latent(Record):
     qk_rope_head_dim: Count
     v_head_dim: Count
     indexer: Indexer | None = None
+    shared_top_k: Count | None = None
+    """Tokens attended to by a layer without an indexer that takes the choice of the last one before it (GLM-5.2)."""
 
     @property
     def head_dim(self) -> int:

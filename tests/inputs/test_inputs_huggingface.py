@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.cost.parameters import active_parameters, total_parameters
+from optimizer.cost.parameters import active_parameters, model_kv_bytes_per_token, total_parameters
 from optimizer.errors import InputError
 from optimizer.inputs.huggingface import from_config
 from optimizer.inputs.model import GroupedQuery, Latent, MixtureOfExperts, ModelSpec, Quantization
@@ -206,9 +206,22 @@ def test_what_is_not_modelled_is_refused_by_name(change: dict[str, Any], named: 
     assert str(caught.value).startswith("config.json: ")
 
 
-def test_indexers_shared_between_layers_are_refused() -> None:
+DSA = DEEPSEEK_V3 | {"model_type": "glm_moe_dsa", "index_n_heads": 32, "index_head_dim": 128, "index_topk": 2048}
+
+
+def test_layers_that_share_an_indexer_have_none_of_their_own_and_cache_no_index_keys() -> None:
+    own, shared = read(DSA), read(DSA | {"indexer_types": ["full"] * 3 + ["shared"] * 58})
+    one_indexer = 1536 * 32 * 128 + 7168 * 128 + 2 * 128 + 7168 * 32
+    assert total_parameters(own) - total_parameters(shared) == 58 * one_indexer
+    assert model_kv_bytes_per_token(own, "bf16") - model_kv_bytes_per_token(shared, "bf16") == 58 * 132
+    last = shared.runs[-1].attention
+    assert isinstance(last, Latent)
+    assert last.shared_top_k == 2048
+
+
+def test_an_indexer_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match="indexer_types"):
-        read(DEEPSEEK_V3 | {"model_type": "glm_moe_dsa", "indexer_types": ["full", "shared"]})
+        read(DSA | {"indexer_types": ["shared"] * 61})
 
 
 def test_a_quantised_name_without_a_quantization_config_is_refused() -> None:
