@@ -30,11 +30,15 @@ def from_config(config: Mapping[str, object], *, name: str, where: str) -> Model
     _refuse_hidden_quantization(name, stored, where)
     read = _family(fields)
     try:
-        return _spec(read(fields), fields, name=name, stored=stored, vision=_vision(config, where))
+        spec = _spec(read(fields), fields, name=name, stored=stored, vision=_vision(config, where))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or fields.text("model_type")
         raise InputError(f"{where}: {key}: {first['msg']}") from error
+    if isinstance(config.get("vision_config"), Mapping) and not spec.vision_parameters:
+        note = {"vision_parameters": "not counted: no rule for this kind of vision tower; its memory is missing"}
+        return spec.model_copy(update={"sources": spec.sources | note})
+    return spec
 
 
 def _family(fields: Fields) -> Callable[[Fields], Body]:

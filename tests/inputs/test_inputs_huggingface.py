@@ -77,6 +77,11 @@ def test_the_text_part_of_a_multimodal_configuration_is_read_with_its_vision_tow
     assert model.tied_embeddings
 
 
+def test_a_vision_tower_that_cannot_be_counted_is_said_to_be_missing() -> None:
+    model = read({"text_config": LLAMA, "vision_config": {"model_type": "unheard_of"}})
+    assert "missing" in model.sources["vision_parameters"]
+
+
 def test_linear_rope_scaling_stretches_the_table_of_angles_of_global_layers_alone() -> None:
     assert read(GEMMA3_TEXT).rotary_numbers == (8 + 1) * 131072 * 256
 
