@@ -10,7 +10,15 @@ from optimizer.errors import InputError, NoPathError
 from optimizer.topology.cuts import least_direct_cut
 from optimizer.topology.graph import Topology
 from optimizer.topology.meeting import Cell, Level, Meeting, meet, pcie_levels
-from optimizer.topology.reach import boundary_bytes_per_s, leaf_switches, link_rate, reach, sharers
+from optimizer.topology.reach import (
+    boundary_bytes_per_s,
+    is_narrow,
+    leaf_switches,
+    leaves_of,
+    link_rate,
+    reach,
+    sharers,
+)
 from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Wiring
 
 Share: TypeAlias = Literal["fair", "alone"]
@@ -43,8 +51,8 @@ def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> t
 def capacity(topology: Topology, domain_id: str) -> float:
     """Return the bytes/s per direction on the boundary of a domain.
 
-    A domain is a GPU (its NICs' share is not asked: its fastest link), a PCIe switch, socket, NIC, leaf switch or
-    pod, a node (all its NICs), or a leaf group (all its leaf switches). InputError when there is none of that name.
+    A domain is a PCIe switch, socket, NIC, leaf switch or pod, a node (all its NICs), or a leaf group (all its leaf
+    switches). InputError when there is none of that name.
     """
     vertices = topology.graph.nodes
     if domain_id in vertices and "gpus" in vertices[domain_id]:
@@ -88,19 +96,18 @@ def leaf_terms(topology: Topology, node: str) -> tuple[object, ...]:
     if key not in topology.memo:
         record = topology.node(node)
         pods = (_part(topology, record.pod),) if record.pod else ()
-        ports = [[v for v, arc in topology.graph.adj[nic].items() if arc["kind"] == "port"] for nic in record.nics]
         topology.memo[key] = tuple(
             (topology.graph.adj[nic][leaf]["bytes_per_s"], _part(topology, leaf), *pods)
-            for nic, leaves in zip(record.nics, ports, strict=True)
-            for leaf in leaves
+            for nic in record.nics
+            for leaf in leaves_of(topology, nic)
         )
     found = topology.memo[key]
     assert isinstance(found, tuple)
     return found
 
 
-def _part(topology: Topology, boundary: str) -> tuple[float, int]:
-    return boundary_bytes_per_s(topology, boundary), sharers(topology, boundary)
+def _part(topology: Topology, boundary: str) -> tuple[float, int, bool]:
+    return boundary_bytes_per_s(topology, boundary), sharers(topology, boundary), is_narrow(topology, boundary)
 
 
 # -- shares --------------------------------------------------------------------------------------------------------

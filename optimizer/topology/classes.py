@@ -8,7 +8,7 @@ from typing import TypeAlias
 from optimizer.topology.bandwidth import leaf_terms
 from optimizer.topology.graph import Node, Topology
 from optimizer.topology.meeting import scale_up_parts
-from optimizer.topology.reach import Reach, boundary_bytes_per_s, leaf_switches, reach, sharers
+from optimizer.topology.reach import Reach, boundary_bytes_per_s, is_narrow, leaf_switches, leaves_of, reach, sharers
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NodeClass:
     nodes: tuple[str, ...]
     islands: tuple[IslandShape, ...]
     leaf: str | None
-    """Leaf group; None: not on a fabric."""
+    """Leaf group, where leaving it is slower than reaching it; else None: all such leaves are as good as one."""
     nvlink_domain: str | None = None
     """The NVSwitch domain when it spans nodes: nodes of one domain reach each other at NVLink speed."""
 
@@ -151,8 +151,10 @@ def _links(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
 def _outward(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
     """Return the fair shares of a GPU on its ways out."""
     boundaries = [*member.via, *sorted(member.nics)]
-    if not member.crosses_rails or _leaf_groups(topology) > 1:
-        boundaries += [*member.leaves, *([member.pod] if member.pod else [])]
+    if member.narrow_leaf and (not member.crosses_rails or _leaf_groups(topology) > 1):
+        boundaries += member.leaves
+    if member.narrow_pod and member.pod:
+        boundaries.append(member.pod)
     ports = (
         topology.graph.adj[nic][leaf]["bytes_per_s"] for nic, leaf in zip(member.nics, member.leaves, strict=False)
     )
@@ -174,7 +176,7 @@ def _node_classes(topology: Topology) -> tuple[NodeClass, ...]:
         if islands:
             shape = tuple((len(indices), key) for indices, _, _, key in islands)
             nics = _nic_pattern(topology, node)
-            members.setdefault((shape, nics, node.leaf, node.nvlink_domain), []).append(name)
+            members.setdefault((shape, nics, _narrow_place(topology, node), node.nvlink_domain), []).append(name)
     return tuple(_node_class(topology, tuple(nodes)) for nodes in members.values())
 
 
@@ -183,7 +185,14 @@ def _node_class(topology: Topology, nodes: tuple[str, ...]) -> NodeClass:
     shapes = tuple(
         IslandShape(gpu_type, len(indices), speed) for indices, gpu_type, speed, _ in _local_islands(topology, first)
     )
-    return NodeClass(nodes, shapes, first.leaf, first.nvlink_domain)
+    return NodeClass(nodes, shapes, _narrow_place(topology, first)[0], first.nvlink_domain)
+
+
+def _narrow_place(topology: Topology, node: Node) -> tuple[str | None, str | None]:
+    """Return the leaf group and pod of a node as far as their uplinks are narrow."""
+    narrow_leaf = any(is_narrow(topology, leaf) for nic in node.nics for leaf in leaves_of(topology, nic))
+    narrow_pod = node.pod is not None and is_narrow(topology, node.pod)
+    return node.leaf if narrow_leaf else None, node.pod if narrow_pod else None
 
 
 def _nic_pattern(topology: Topology, node: Node) -> Hashable:

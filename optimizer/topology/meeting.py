@@ -146,15 +146,15 @@ def _between_units(topology: Topology, members: Cell, units: tuple[Cell, ...]) -
 
 
 def _fabric_levels(members: Cell, units: tuple[Cell, ...]) -> tuple[Level, ...]:
-    """Return the cuts of the fabric that a group spans: units, leaf groups, pods."""
+    """Return the cuts of the fabric that a group spans: units, and the leaf groups and pods with narrow uplinks."""
     ways: dict[str, Ways] = {m.id: (*((boundary,) for boundary in m.via), m.nics) for m in members}
     levels = [Level(units, ways)]
     leaf_cells = _cells(members, lambda m: m.leaf if m.crosses_rails else m.unit)
-    if len(leaf_cells) > 1:
-        ways = {m.id: (*ways[m.id], m.leaves) for m in members}
+    if len(leaf_cells) > 1 and any(m.narrow_leaf for m in members):
+        ways = {m.id: (*ways[m.id], m.leaves) if m.narrow_leaf else ways[m.id] for m in members}
         levels.append(Level(leaf_cells, ways))
     pods = _cells(members, lambda m: m.pod)
-    if len(pods) > 1:
-        ways = {m.id: (*ways[m.id], (m.pod or "",) * len(m.nics)) for m in members}
+    if len(pods) > 1 and any(m.narrow_pod for m in members):
+        ways = {m.id: (*ways[m.id], (m.pod or "",) * len(m.nics)) if m.narrow_pod else ways[m.id] for m in members}
         levels.append(Level(pods, ways))
     return tuple(levels)

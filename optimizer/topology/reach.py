@@ -39,6 +39,9 @@ class Reach:
     leaf: str | None
     """Leaf group."""
     pod: str | None
+    narrow_leaf: bool
+    """Whether its leaves' uplinks carry less than their ports: only then are they a boundary."""
+    narrow_pod: bool
     crosses_rails: bool
     """Whether it reaches all rails of its unit without the spine: over NVLink and a peer's NIC (PXN)."""
 
@@ -72,7 +75,7 @@ def _reach(topology: Topology, gpu: Gpu) -> Reach:
     parent = next(v for v, arc in arcs.items() if arc["kind"] == "pcie")
     switch = parent if vertices[parent]["kind"] == "pcie" else None
     nics = vertices[gpu.id]["nics"]
-    leaves = tuple(leaf for nic in nics for leaf, arc in topology.graph.adj[nic].items() if arc["kind"] == "port")
+    leaves = tuple(leaf for nic in nics for leaf in leaves_of(topology, nic))
     scaled_up = bool(working["nvlink"] or len(working["xgmi"]) == len(node.gpus) - 1 > 0)
     nvswitch = working["nvlink"][0] if working["nvlink"] else None
     return Reach(
@@ -81,6 +84,8 @@ def _reach(topology: Topology, gpu: Gpu) -> Reach:
         socket=socket_of(topology, parent) if switch else parent, switch=switch,
         peer_to_peer=vertices[gpu.id]["peer"], nics=nics, borrows=vertices[gpu.id]["borrows"],
         via=() if scaled_up else _via(topology, parent, nics), leaves=leaves, leaf=node.leaf, pod=node.pod,
+        narrow_leaf=any(is_narrow(topology, leaf) for leaf in leaves),
+        narrow_pod=node.pod is not None and is_narrow(topology, node.pod),
         crosses_rails=scaled_up or len(node.nics) == 1 or node.leaf in topology.graph,
     )  # fmt: skip
 
@@ -129,11 +134,34 @@ def boundary_bytes_per_s(topology: Topology, vertex: str) -> float:
     return float(topology.memo[key])
 
 
+_ROUNDING = 1e-9
+
+
+def is_narrow(topology: Topology, vertex: str) -> bool:
+    """Return whether a leaf or pod carries less upwards than comes in from below; the only switch never is."""
+    key = ("narrow", vertex)
+    if key not in topology.memo:
+        below = sum(
+            float(topology.graph.adj[v][vertex]["bytes_per_s"])
+            for v, arc in topology.graph.adj[vertex].items()
+            if arc["kind"] in _BELOW[topology.graph.nodes[vertex]["kind"]]
+        )
+        topology.memo[key] = boundary_bytes_per_s(topology, vertex) < below * (1 - _ROUNDING)
+    return bool(topology.memo[key])
+
+
+_BELOW = {"leaf": ("port",), "pod": ("leaf-uplink",)}
+
+
 def leaf_switches(topology: Topology, leaf: str) -> tuple[str, ...]:
     """Return the leaf switches of a leaf group: itself when it is one switch, else those of its rails."""
     members = (node for node in topology.node_by_name.values() if node.leaf == leaf)
-    ports = (topology.graph.adj[nic].items() for node in members for nic in node.nics)
-    return tuple(sorted({v for arcs in ports for v, arc in arcs if arc["kind"] == "port"}))
+    return tuple(sorted({leaf for node in members for nic in node.nics for leaf in leaves_of(topology, nic)}))
+
+
+def leaves_of(topology: Topology, nic: str) -> tuple[str, ...]:
+    """Return the leaf switch of a NIC; none without a fabric."""
+    return tuple(v for v, arc in topology.graph.adj[nic].items() if arc["kind"] == "port")
 
 
 def sharers(topology: Topology, vertex: str) -> int:

@@ -197,10 +197,18 @@ def test_faults_split_islands_and_classes() -> None:
 
 
 def test_nodes_are_classed_by_leaf_and_by_rack() -> None:
-    clos = topology(HGX, 4, fabric={"kind": "rail-clos", "nodes_per_leaf": 2})
+    clos = topology(HGX, 4, fabric={"kind": "rail-clos", "nodes_per_leaf": 2, "oversubscription": 2.0})
     assert [(c.nodes, c.leaf) for c in node_classes(clos)] == [(("n1", "n2"), "su1"), (("n3", "n4"), "su2")]
     racks = node_classes(topology(TRAY, 4))
     assert [(c.nodes, c.nvlink_domain) for c in racks] == [(("n1", "n2"), "n1/nvswitch"), (("n3", "n4"), "n3/nvswitch")]
+
+
+def test_leaves_that_carry_all_their_ports_are_as_good_as_one() -> None:
+    cut = fault(leaf="su2/rail3", uplinks="14/18")
+    clos = topology(HGX, 6, fabric={"kind": "rail-clos", "nodes_per_leaf": 2}, overrides=[cut])
+    assert [(c.nodes, c.leaf) for c in node_classes(clos)] == [(("n1", "n2", "n5", "n6"), None), (("n3", "n4"), "su2")]
+    assert dict(reservations(clos, [on("n1", 0), on("n5", 0)])) == {"n1/nic0": 50e9, "n5/nic0": 50e9}
+    assert wiring(clos, [on("n1", 3), on("n3", 3)]).hops[0].bytes_per_s == pytest.approx(50e9 * 14 / 18)
 
 
 def test_leaves_are_joined_by_their_uplinks() -> None:
