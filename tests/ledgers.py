@@ -1,8 +1,9 @@
-"""Cases for memory: one replica of a model in a layout, its wiring left out because memory does not depend on it."""
+"""Cases for memory: one replica of a model in a layout; memory depends on neither wiring nor calibration: left empty."""
 
 from optimizer.cost.case import Case
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.inputs import presets
+from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.huggingface import from_config
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import EngineChoice, EngineName, KvScheme, WorkloadSpec
@@ -45,9 +46,8 @@ def case(
     settings = resolve(
         choice or EngineChoice(name=engine), facts, spec, model, WorkloadSpec(), None, gpus=layout.world_size
     )
-    calibration = presets.load_calibration(presets.load_gpu("h200-sxm"))
     known = version_facts(facts, settings.version)
-    return Case(model, layout, spec, Wiring(ALONE, ()), settings, known, calibration)
+    return Case(model, layout, spec, Wiring(ALONE, ()), settings, known, Calibration.model_construct())
 
 
 def decoder(

@@ -135,6 +135,9 @@ class LayerRun(Layer):
     count: Count
 
 
+_MOST_REPEATS = 1000
+
+
 def _written_out(runs: object) -> object:
     """Return the runs with every ``{repeat: n, runs: [...]}`` written out n times."""
     if not isinstance(runs, list | tuple):
@@ -142,7 +145,7 @@ def _written_out(runs: object) -> object:
     flat: list[object] = []
     for run in runs:
         match run:
-            case {"repeat": int(times), "runs": [*inner], **rest} if not rest and 1 <= times <= 1024:
+            case {"repeat": int(times), "runs": [*inner], **rest} if not rest and 1 <= times <= _MOST_REPEATS:
                 flat.extend(inner * times)
             case _:
                 flat.append(run)
