@@ -1,4 +1,6 @@
-"""Cases for memory: one replica of a model in a layout; memory depends on neither wiring nor calibration: left empty."""
+"""Cases for memory: one replica of a model in a layout; it depends on neither wiring nor calibration."""
+
+from typing import cast
 
 from optimizer.cost.case import Case
 from optimizer.cost.settings import resolve, version_facts
@@ -11,6 +13,9 @@ from optimizer.layout import Layout, split_layers
 from optimizer.topology.wiring import ALONE, Wiring
 
 GIB = 2**30
+
+UNUSED = cast("Calibration", None)
+"""Memory asks for no measured constant of time."""
 
 
 def layout(
@@ -47,7 +52,7 @@ def case(
         choice or EngineChoice(name=engine), facts, spec, model, WorkloadSpec(), None, gpus=layout.world_size
     )
     known = version_facts(facts, settings.version)
-    return Case(model, layout, spec, Wiring(ALONE, ()), settings, known, Calibration.model_construct())
+    return Case(model, layout, spec, Wiring(ALONE, ()), settings, known, UNUSED)
 
 
 def decoder(
