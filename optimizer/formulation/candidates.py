@@ -6,8 +6,9 @@ from typing import Any
 
 from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
-from optimizer.formulation.columns import Column, undominated
-from optimizer.formulation.instance import Instance, beats
+from optimizer.formulation.columns import Column
+from optimizer.formulation.dominance import essential
+from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Limits, choose
 from optimizer.inputs.workload import WorkloadSpec
@@ -62,7 +63,7 @@ def candidates(
 def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
     """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
     for of, meets in ((instance, True), (_without_demand(instance), False)):
-        kept = undominated(options, beats(of.objective, of.workload))
+        kept = essential(replace(of, columns=tuple(options)))
         choice = choose(replace(of, columns=kept), Limits(), lambda _: None)
         if choice is not None:
             copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))

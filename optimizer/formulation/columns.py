@@ -1,7 +1,7 @@
 """Columns: what one replica takes from the cluster and what it gives, priced, before anything is chosen."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.cost.quantities import Estimate
@@ -56,25 +56,6 @@ class Column:
     def takes(self) -> tuple[tuple[Piece, ...], tuple[tuple[str, float], ...]]:
         """What the replica uses up; columns that take the same compete on their points alone."""
         return tuple(sorted(self.pieces)), self.leaf_shares
-
-
-Beats = Callable[[Estimate, Estimate], bool]
-
-
-def undominated(columns: Iterable[Column], beats: Beats) -> tuple[Column, ...]:
-    """Return the columns that no other of equal needs is at least as good as; the first of equals stays.
-
-    Exact for objectives that look at a replica only through what ``beats`` compares: replacing a column by one that
-    takes the same and is no worse never loses.
-    """
-    rivals: dict[object, list[Column]] = defaultdict(list)
-    for column in columns:
-        group = rivals[column.takes, column.price_per_h]
-        if any(beats(other.point, column.point) for other in group):
-            continue
-        group[:] = [other for other in group if not beats(column.point, other.point)]
-        group.append(column)
-    return tuple(column for group in rivals.values() for column in group)
 
 
 def pieces_of(columns: Sequence[Column], node_class: int) -> tuple[Piece, ...]:

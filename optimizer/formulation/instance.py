@@ -1,10 +1,8 @@
 """What is to be decided: classes of nodes, columns, and what the user asks for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from optimizer.cost.quantities import Estimate
 from optimizer.formulation.columns import Column
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import ObjectiveName
@@ -38,18 +36,3 @@ def demanded_concurrency(workload: WorkloadSpec, objective: ObjectiveName) -> in
     if workload.request_rate is not None:
         return None
     return workload.concurrency or (1 if objective in ("latency", "ttft") else None)
-
-
-def beats(objective: ObjectiveName, workload: WorkloadSpec) -> Callable[[Estimate, Estimate], bool]:
-    """Return whether one point is at least as good as another in everything this objective looks at."""
-    more_flight_is_better = objective != "throughput"
-    by_flight = demanded_concurrency(workload, objective) is not None
-
-    def at_least_as_good(a: Estimate, b: Estimate) -> bool:
-        if a.requests_per_s < b.requests_per_s:
-            return False
-        if by_flight and (a.concurrency < b.concurrency if more_flight_is_better else a.concurrency > b.concurrency):
-            return False
-        return (objective != "latency" or a.tpot_s <= b.tpot_s) and (objective != "ttft" or a.ttft_s <= b.ttft_s)
-
-    return at_least_as_good

@@ -1,13 +1,14 @@
 """From a request to priced columns: all that is known before anything is chosen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optimizer.cost.shapes import Market, Shape, shapes
 from optimizer.cost.shortfall import shortfall
 from optimizer.errors import InfeasibleError, InputError
-from optimizer.formulation.columns import Column, columns_of, undominated
-from optimizer.formulation.instance import Instance, beats
+from optimizer.formulation.columns import Column, columns_of
+from optimizer.formulation.dominance import essential
+from optimizer.formulation.instance import Instance
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
 from optimizer.inputs.model import ModelSpec
@@ -60,13 +61,13 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         )
     instance = Instance(
         classes=classes,
-        columns=undominated(columns, beats(request.objective, request.workload)),
+        columns=columns,
         workload=request.workload,
         objective=request.objective,
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
     )
-    return Prepared(topology, classes, market, priced, columns, instance)
+    return Prepared(topology, classes, market, priced, columns, replace(instance, columns=essential(instance)))
 
 
 def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
