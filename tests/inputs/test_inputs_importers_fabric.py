@@ -3,21 +3,16 @@
 import json
 
 import pytest
-from importing import cluster, imported, matrix, told
+from importing import cluster, imported, told
+from operator_files import TREE, YAML, ibnet, matrix, node, nodes, off_nvlink
 
 from optimizer.errors import InputError
 from optimizer.inputs.cluster import FatTree, RailClos
 from optimizer.inputs.hostlist import all_hosts
 from optimizer.units import parse_bytes_per_s
 
-TREE = """# fabric
-SwitchName=leafA Nodes=n[01-04]   # rack 1
-switchname=leafB nodes=n[05-08] LinkSpeed=100
-SwitchName=top Switches=leaf[A-B]
-"""
 
-
-def test_a_slurm_tree_gives_leaves():
+def test_a_slurm_tree_gives_leaves() -> None:
     text = TREE.replace("leaf[A-B]", "leafA,leafB")
     found = cluster(text, gpu="h100-sxm")
     assert [(e.name, e.leaf) for e in found.nodes] == [("n[01-04]", "leafA"), ("n[05-08]", "leafB")]
@@ -25,20 +20,20 @@ def test_a_slurm_tree_gives_leaves():
     assert found.fabric.nodes_per_leaf == 4
 
 
-def test_a_slurm_file_says_what_it_does_not_give():
+def test_a_slurm_file_says_what_it_does_not_give() -> None:
     found = imported(TREE, gpu="h100-sxm")
     assert "no GPU, no NIC and no bandwidth" in told(found, "missing")
     assert "8 GPUs per node" in told(found, "guessed")
     assert "oversubscription" in told(found, "missing")
 
 
-def test_a_cut_host_list_is_told_and_left_out():
+def test_a_cut_host_list_is_told_and_left_out() -> None:
     found = imported(TREE + "SwitchName=leafC Nodes=n[09-1", gpu="h100-sxm")
     assert found.nodes == 8
     assert ":5:" in told(found, "broken")
 
 
-def test_three_tiers_make_pods():
+def test_three_tiers_make_pods() -> None:
     text = "".join(f"SwitchName=l{i} Nodes=n[{i}0-{i}3]\n" for i in range(1, 5))
     text += "SwitchName=s1 Switches=l[1-2]\nSwitchName=s2 Switches=l[3-4]\nSwitchName=core Switches=s[1-2]\n"
     found = cluster(text, gpu="h200-sxm")
@@ -46,82 +41,43 @@ def test_three_tiers_make_pods():
     assert found.fabric.leaves_per_pod == 2
 
 
-def test_several_roots_and_a_node_under_two_leaves_are_told():
+def test_several_roots_and_a_node_under_two_leaves_are_told() -> None:
     found = imported("SwitchName=a Nodes=n[1-2]\nSwitchName=b Nodes=n[2-3]\n", gpu="h100-sxm")
     assert "2 roots" in told(found, "guessed")
     assert "n2 named under two leaves" in told(found, "broken")
 
 
-def test_slurm_blocks_of_rack_scale_gpus_are_nvlink_domains():
+def test_slurm_blocks_of_rack_scale_gpus_are_nvlink_domains() -> None:
     found = cluster("BlockName=r1 Nodes=t[01-18]\nBlockName=r2 Nodes=t[19-35]\nBlockSizes=18\n", gpu="gb200")
     spans = {name: t.nvswitch.nodes for name, t in found.templates.items() if t.nvswitch}
     assert sorted(spans.values()) == [17, 18]
 
 
-YAML = """- topology: one
-  cluster_default: true
-  tree:
-    switches:
-      - switch: root
-        children: sw[1-2]
-      - switch: sw1
-        nodes: gpu[001-002]
-      - switch: sw2
-        nodes: gpu[003-004]
-- topology: two
-  block:
-    block_sizes: [2]
-    blocks:
-      - block: b1
-        nodes: gpu[001-002]
-- topology: three
-  ring: {}
-"""
-
-
-def test_slurm_yaml_is_read_as_topology_conf_is():
+def test_slurm_yaml_is_read_as_topology_conf_is() -> None:
     found = imported(YAML, gpu="h100-sxm")
     assert found.cluster is not None
     assert [e.leaf for e in found.cluster.nodes] == ["sw1", "sw2"]
     assert "ring is not read" in told(found, "missing")
 
 
-def test_one_nodes_file_stands_for_all_hosts():
+def test_one_nodes_file_stands_for_all_hosts() -> None:
     found = imported(TREE, matrix("NV18", 8, 8), gpu="h200-sxm")
     assert (found.nodes, found.gpus, found.nics) == (8, 64, 64)
     assert "7 peers" in told(found, "guessed") or "8 peers" in told(found, "guessed")
 
 
-def test_a_nodes_file_named_after_its_host_keeps_its_fault_there():
-    from test_inputs_importers_nvidia import off_nvlink
-
+def test_a_nodes_file_named_after_its_host_keeps_its_fault_there() -> None:
     found = cluster(TREE, ("n03.txt", off_nvlink(matrix("NV18", 8, 8), 4)), gpu="h200-sxm")
     (override,) = found.overrides
     assert (override.match.node, override.match.gpu) == ("n03", 4)
     assert len([name for hosts in all_hosts(found.nodes) for name in hosts]) == 8
 
 
-def test_a_broken_nodes_file_without_a_host_is_told_and_not_spread():
-    from test_inputs_importers_nvidia import off_nvlink
-
+def test_a_broken_nodes_file_without_a_host_is_told_and_not_spread() -> None:
     found = imported(TREE, off_nvlink(matrix("NV18", 8, 8), 4), gpu="h200-sxm")
     assert found.cluster is not None
     assert found.cluster.overrides == ()
     assert "name the file after its host" in told(found, "missing")
-
-
-def node(name: str, labels: "dict[str, str] | None" = None, gpus: int = 8, usable: int = 8, **more: object) -> "dict[str, object]":
-    given = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "81559"}
-    status = {
-        "capacity": {"nvidia.com/gpu": str(gpus)},
-        "allocatable": {"nvidia.com/gpu": str(usable)},
-        "conditions": [{"type": "Ready", "status": str(more.pop("ready", True))}],
-    }
-    return {"kind": "Node", "metadata": {"name": name, "labels": given | (labels or {})}, "spec": more, "status": status}
-
-
-def nodes(*items: object) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(items)})
 
 
 @pytest.mark.parametrize(
@@ -135,7 +91,7 @@ def nodes(*items: object) -> str:
         ("oci.oraclecloud.com/host.rack_id", "oci.oraclecloud.com/host.network_block_id"),
     ],
 )
-def test_every_label_scheme_gives_leaves(leaf: str, pod: str):
+def test_every_label_scheme_gives_leaves(leaf: str, pod: str) -> None:
     found = cluster(nodes(*(node(f"n{i}", {leaf: f"l{i // 2}", pod: f"p{i // 4}"}) for i in range(8))))
     assert [e.leaf for e in found.nodes] == ["l0", "l1", "l2", "l3"]
     assert isinstance(found.fabric, FatTree)
@@ -143,7 +99,7 @@ def test_every_label_scheme_gives_leaves(leaf: str, pod: str):
     assert list(found.gpus) == ["h100-sxm"]
 
 
-def test_node_states_become_overrides():
+def test_node_states_become_overrides() -> None:
     text = nodes(
         node("a", unschedulable=True),
         node("b", ready=False),
@@ -158,7 +114,7 @@ def test_node_states_become_overrides():
     assert "e: 7 of 8 GPUs can be allocated" in told(found, "broken")
 
 
-def test_cliques_of_rack_scale_gpus_are_nvlink_domains():
+def test_cliques_of_rack_scale_gpus_are_nvlink_domains() -> None:
     gb = {"nvidia.com/gpu.product": "NVIDIA-GB200", "nvidia.com/gpu.count": "4", "nvidia.com/gpu.memory": "189471"}
     items = [node(f"t{i}", gb | {"nvidia.com/gpu.clique": f"aaaa.{i // 3}"}, gpus=4, usable=4) for i in range(6)]
     (only,) = cluster(nodes(*items)).templates.values()
@@ -166,34 +122,48 @@ def test_cliques_of_rack_scale_gpus_are_nvlink_domains():
     assert only.nvswitch.nodes == 3
 
 
-def test_a_kueue_topology_names_the_labels_to_use():
-    kueue = "apiVersion: kueue.x-k8s.io/v1beta1\nkind: Topology\nspec:\n  levels:\n  - nodeLabel: dc/row\n  - nodeLabel: dc/rack\n  - nodeLabel: kubernetes.io/hostname\n"
+def test_a_kueue_topology_names_the_labels_to_use() -> None:
+    levels = "".join(f"  - nodeLabel: {label}\n" for label in ("dc/row", "dc/rack", "kubernetes.io/hostname"))
+    kueue = f"apiVersion: kueue.x-k8s.io/v1beta1\nkind: Topology\nspec:\n  levels:\n{levels}"
     found = cluster(kueue, nodes(*(node(f"n{i}", {"dc/row": "r", "dc/rack": f"k{i // 2}"}) for i in range(4))))
     assert [e.leaf for e in found.nodes] == ["k0", "k1"]
     with pytest.raises(InputError, match="add a file with nodes"):
         imported(kueue)
 
 
-def test_slices_are_whole_gpus_and_hand_made_labels_are_read():
-    bare = json.dumps({"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB-MIG-3g.40gb", "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "40192"})
+def test_slices_are_whole_gpus_and_hand_made_labels_are_read() -> None:
+    bare = json.dumps(
+        {
+            "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB-MIG-3g.40gb",
+            "nvidia.com/gpu.count": "8",
+            "nvidia.com/gpu.memory": "40192",
+        }
+    )
     found = imported(bare)
     assert found.cluster is not None
     assert list(found.cluster.gpus) == ["a100-80-sxm"]
     assert "names a slice" in told(found, "guessed")
-    hand = json.dumps({"nvidia.com/gpu.product": "H100-SXM5", "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "80GB"})
+    hand = json.dumps(
+        {"nvidia.com/gpu.product": "H100-SXM5", "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "80GB"}
+    )
     assert list(cluster(hand).gpus) == ["h100-sxm"]
 
 
-def test_nodes_without_gpus_are_left_out():
+def test_nodes_without_gpus_are_left_out() -> None:
     plain = {"kind": "Node", "metadata": {"name": "control", "labels": {}}, "spec": {}, "status": {}}
     found = imported(nodes(node("a"), plain))
     assert found.nodes == 1
     assert "control" in told(found, "read")
 
 
-def test_aws_instances_have_leaf_and_machine():
+def test_aws_instances_have_leaf_and_machine() -> None:
     items = [
-        {"InstanceId": f"i-{i}", "InstanceType": "p5en.48xlarge", "NetworkNodes": ["nn-0", "nn-1", f"nn-2{i // 2}"], "CapacityBlockId": "null"}
+        {
+            "InstanceId": f"i-{i}",
+            "InstanceType": "p5en.48xlarge",
+            "NetworkNodes": ["nn-0", "nn-1", f"nn-2{i // 2}"],
+            "CapacityBlockId": "null",
+        }
         for i in range(4)
     ]
     items.append({"InstanceId": "i-t", "InstanceType": "trn2.48xlarge", "NetworkNodes": ["nn-0"]})
@@ -206,24 +176,7 @@ def test_aws_instances_have_leaf_and_machine():
     assert "trn2" in told(found, "read")
 
 
-def ibnet(leaf_ups: "dict[int, int]", hosts: int = 4, rails: int = 2, names: str = "h{host} mlx5_{rail}") -> str:
-    """Write a fabric of one leaf per rail, each host on every rail, ``leaf_ups`` cables from each leaf to one spine."""
-    lines = ["# Topology file: generated by hand", ""]
-    for rail in range(rails):
-        lines.append(f'Switch\t65 "S-00000000000000a{rail}"\t\t# "leaf-{rail}" enhanced port 0 lid {rail} lmc 0')
-        for host in range(hosts):
-            what = names.format(host=host, rail=rail)
-            lines.append(f'[{host + 1}]\t"H-0000000000000{host}b{rail}"[1](b{host}{rail})\t\t# "{what}" lid 9 4xNDR')
-        for cable in range(leaf_ups[rail]):
-            lines.append(f'[{40 + cable}]\t"S-00000000000000ff"[{cable + 1}]\t\t# "spine" lid 7 4xNDR')
-        lines.append(f'[65]\t"H-000000000000ee0{rail}"[1](ee)\t\t# "Mellanox Technologies Aggregation Node" lid 8 4xNDR')
-        lines.append("")
-    lines.append('Switch\t65 "S-00000000000000ff"\t\t# "spine" enhanced port 0 lid 7 lmc 0')
-    lines += [f'[{r + 1}]\t"S-00000000000000a{r}"[40]\t\t# "leaf-{r}" lid {r} 4xNDR' for r in range(rails)]
-    return "\n".join(lines) + "\n"
-
-
-def test_infiniband_rails_are_a_rail_clos():
+def test_infiniband_rails_are_a_rail_clos() -> None:
     found = cluster(ibnet({0: 4, 1: 4}), gpu="gb200")
     assert isinstance(found.fabric, RailClos)
     assert (found.fabric.nodes_per_leaf, found.fabric.oversubscription) == (4, 1.0)
@@ -232,7 +185,7 @@ def test_infiniband_rails_are_a_rail_clos():
     assert (only.nics.count, only.nics.bandwidth) == (2, parse_bytes_per_s("400 Gb/s"))
 
 
-def test_a_leaf_with_missing_uplinks_is_told_and_overridden():
+def test_a_leaf_with_missing_uplinks_is_told_and_overridden() -> None:
     found = imported(ibnet({0: 4, 1: 3}), gpu="h100-sxm")
     assert "leaf leaf-1: 3 of 4 uplinks" in told(found, "broken")
     assert found.cluster is not None
@@ -240,24 +193,24 @@ def test_a_leaf_with_missing_uplinks_is_told_and_overridden():
     assert (override.match.leaf, override.uplinks) == ("unit-1/rail1", "3/4")
 
 
-def test_leaves_with_half_the_uplinks_are_oversubscribed():
+def test_leaves_with_half_the_uplinks_are_oversubscribed() -> None:
     found = cluster(ibnet({0: 2, 1: 2}), gpu="h100-sxm")
     assert isinstance(found.fabric, RailClos)
     assert found.fabric.oversubscription == 2.0
 
 
-def test_one_adapter_per_host_is_a_fat_tree():
+def test_one_adapter_per_host_is_a_fat_tree() -> None:
     found = cluster(ibnet({0: 4}, rails=1), gpu="h100-sxm")
     assert isinstance(found.fabric, FatTree)
     assert found.nodes[0].leaf == "leaf-0"
 
 
-def test_generic_adapter_names_prove_nothing():
+def test_generic_adapter_names_prove_nothing() -> None:
     with pytest.raises(InputError, match="generic"):
         imported(ibnet({0: 2, 1: 2}, names="MT4129 ConnectX7 Mellanox Technologies"), gpu="h100-sxm")
 
 
-def test_an_adapter_that_the_node_has_and_the_fabric_lacks_is_down():
+def test_an_adapter_that_the_node_has_and_the_fabric_lacks_is_down() -> None:
     text = ibnet({0: 4, 1: 4}).replace('[2]\t"H-00000000000001b1"', '#[2]\t"H-00000000000001b1"')
     legend = "\nNIC Legend:\n  NIC0: mlx5_0\n  NIC1: mlx5_1\n"
     found = imported(text, matrix("NV18", 2, 2) + legend, gpu="h100-sxm")
@@ -266,12 +219,12 @@ def test_an_adapter_that_the_node_has_and_the_fabric_lacks_is_down():
     assert down == [("h1", "mlx5_1", "down")]
 
 
-def test_a_fabric_file_without_a_switch_says_that_it_breaks_off():
+def test_a_fabric_file_without_a_switch_says_that_it_breaks_off() -> None:
     with pytest.raises(InputError, match="breaks off"):
         imported('vendid=0x2c9\nCa\t1 "H-b8e92403009ca838"\t\t# "host HCA-1"\n')
 
 
-def test_the_imported_leaf_override_fits_the_graph():
+def test_the_imported_leaf_override_fits_the_graph() -> None:
     from optimizer.topology.graph import build
 
     found = cluster(ibnet({0: 4, 1: 3}), gpu="h100-sxm")

@@ -43,7 +43,7 @@ class Chooser:
         }
         peers = Counter(found for found in named.values() if found)
         default = peers.most_common(1)[0][0] if peers else None if named else self._fallback(node, host)
-        return tuple(named[g.index] if g.index in named else default for g in node.gpus)
+        return tuple(named.get(g.index, default) for g in node.gpus)
 
     def of_host(self, host: HostFacts) -> str | None:
         """Return the type of the GPUs of a host whose inside no file describes."""

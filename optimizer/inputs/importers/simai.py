@@ -4,7 +4,6 @@ GPUs come first, NVSwitches after them, then the switches of the fabric; `gpus p
 """
 
 import re
-from dataclasses import replace
 
 from optimizer.errors import InputError
 from optimizer.inputs.importers.attributed_graph import Graph, read_graph
@@ -37,12 +36,11 @@ def read(pasted: Pasted) -> Facts:
             "gpu": header[6],
         }
     for a, b, rate, unit in cables:
-        _cable(graph, int(a), int(b), f"{rate} {unit}b/s", gpus, nvswitches)
+        _cable(graph, int(a), int(b), f"{rate} {unit}b/s", (gpus, nvswitches, per_host))
     if len(cables) != links:
         said = f"{pasted.where}: the first line announces {links} cables, {len(cables)} are there"
         graph.findings.append(Finding("broken", said))
-    facts = read_graph(graph, KIND)
-    return replace(facts, findings=facts.findings)
+    return read_graph(graph, KIND)
 
 
 def _name(number: int, gpus: int, nvswitches: int) -> str:
@@ -51,15 +49,16 @@ def _name(number: int, gpus: int, nvswitches: int) -> str:
     return f"nvswitch{number}" if number < gpus + nvswitches else f"leaf{number}"
 
 
-def _cable(graph: Graph, a: int, b: int, rate: str, gpus: int, nvswitches: int) -> None:
+def _cable(graph: Graph, a: int, b: int, rate: str, sizes: tuple[int, int, int]) -> None:
     """Add a cable; a GPU's cable to the fabric goes through a NIC of its own."""
+    gpus, nvswitches, per_host = sizes
     low, high = sorted((a, b))
     source, target = _name(low, gpus, nvswitches), _name(high, gpus, nvswitches)
     if target.startswith("nvswitch"):
         graph.nodes.setdefault(target, {"kind": "nvswitch", "host": graph.nodes.get(source, {}).get("host", "")})
     elif source.startswith("gpu") and target.startswith("leaf"):
-        nic = f"nic{low}"
-        graph.nodes.setdefault(nic, {"kind": "nic", "host": graph.nodes[source].get("host", "")})
+        nic = f"node{low // per_host + 1}/nic{low % per_host}"
+        graph.nodes.setdefault(nic, {"kind": "nic", "host": f"node{low // per_host + 1}"})
         graph.add_edge(source, nic, {"bandwidth": rate}, is_directed=False)
         source = nic
     graph.add_edge(source, target, {"bandwidth": rate}, is_directed=False)
