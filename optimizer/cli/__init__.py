@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, planning
+from optimizer.cli import catalogue, deploy, measured, planning, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ planning.register(app)
 deploy.register(app)
 measured.register(app)
 catalogue.register(app)
+topology.register(app)
 
 
 def run(arguments: list[str]) -> int:
