@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, FatTree, OneSwitch, RailClos
+from optimizer.inputs.hostlist import duplicates
 from optimizer.topology.blueprint import Arc, Attributes, link
 from optimizer.topology.health import GONE, LeafHealth, nearest
 
@@ -48,6 +49,9 @@ def lay(cluster: ClusterSpec, sites: Sequence[Site], health: Mapping[str, LeafHe
     """
     spec = cluster.fabric
     fabric = Fabric() if spec is None else FABRICS[type(spec)](spec, sites, health)
+    twice = duplicates(name for name, _ in fabric.vertices)
+    if twice:
+        raise InputError(f"cluster {cluster.name}: nodes.leaf: {twice[0]!r} names another switch; choose another name")
     known = {*fabric.leaf_of.values(), *(name for name, marks in fabric.vertices if marks["kind"] == "leaf")}
     for leaf in health:
         if leaf not in known:

@@ -57,6 +57,8 @@ def _cells(members: Sequence[Reach], key: Callable[[Reach], Hashable]) -> tuple[
 
 def scale_up_parts(members: Cell) -> tuple[Cell, ...]:
     """Return the parts joined by the GPUs' own links, through no GPU outside the group; single GPUs where none are."""
+    if not any(member.peers for member in members):
+        return _cells(members, lambda member: member.nvswitch or member.id)
     wires: nx.Graph[str] = nx.Graph()
     ids = {member.id: member for member in members}
     for member in members:

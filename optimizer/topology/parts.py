@@ -1,10 +1,15 @@
 """What a template says its node is made of, checked: GPU types, NIC names, bandwidths of one direction."""
 
+import re
+
 from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, GpuGroup, NodeTemplate
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.topology.health import nearest
 from optimizer.units import show_bytes_per_s
+
+_TAKEN = re.compile(r"\d+|nvswitch|smp|(pcie|socket)\d+|.*/.*|")
+"""Local names of other vertices, and what would not be one name."""
 
 _TOLERANCE = 1.2
 """A port more than so much faster than the catalogue's is taken for the sum of both directions (which is twice)."""
@@ -41,6 +46,9 @@ def nic_names(template: NodeTemplate, where: str) -> tuple[str, ...]:
         return ()
     if nics.names and len(set(nics.names)) != nics.count:
         raise InputError(f"{where}.nics.names: {len(set(nics.names))} different names for {nics.count} NICs")
+    for name in nics.names:
+        if _TAKEN.fullmatch(name):
+            raise InputError(f"{where}.nics.names: {name!r} names another part of the node; use the device's name")
     return nics.names or tuple(f"nic{index}" for index in range(nics.count))
 
 
