@@ -1,0 +1,153 @@
+"""What a plan claims, laid beside what its own inputs say: the topology, the GPUs behind the seats, fresh prices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from optimizer.cost.case import Case
+from optimizer.cost.estimate import estimate
+from optimizer.cost.quantities import EngineSettings, Estimate
+from optimizer.cost.settings import resolve, version_facts
+from optimizer.errors import InputError
+from optimizer.inputs import presets
+from optimizer.inputs.gpu import GpuSpec
+from optimizer.layout import refusals
+from optimizer.plan import Plan, Replica, Seat
+from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.graph import Gpu, Topology, build
+from optimizer.topology.wiring import Wiring
+
+TOLERANCE = 1e-6
+"""Relative: a float that went through JSON and sums in another order, nothing more."""
+
+
+def agree(stated: float, recomputed: float) -> bool:
+    """Whether two floats are the same up to ``TOLERANCE``."""
+    return stated == recomputed or abs(stated - recomputed) <= TOLERANCE * max(abs(stated), abs(recomputed))
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """One replica of the plan with the GPUs of its seats; ``gpus`` is None when the seats are no real ones."""
+
+    name: str
+    """For messages: "replica 0"."""
+    plan: Plan
+    replica: Replica
+    topology: Topology
+    gpus: tuple[Gpu, ...] | None
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The GPU ids of each stage in TP order."""
+        assert self.gpus is not None
+        size = self.replica.layout.ranks_per_stage
+        ids = [gpu.id for gpu in self.gpus]
+        return tuple(tuple(ids[first : first + size]) for first in range(0, len(ids), size))
+
+    @property
+    def spec(self) -> GpuSpec | None:
+        """The GPU type as the cluster describes it."""
+        return self.plan.inputs.cluster.gpus.get(self.replica.gpu_type)
+
+    @cached_property
+    def wiring(self) -> Wiring | str:
+        """The paths between the actual seats, or why there are none."""
+        try:
+            return wiring(self.topology, self.stages, self.replica.share)
+        except InputError as error:
+            return str(error)
+
+    @cached_property
+    def reserved(self) -> tuple[tuple[str, float], ...]:
+        """What the actual seats set aside on each boundary they cross, in bytes/s; nothing where paths are missing."""
+        if isinstance(self.wiring, str):
+            return ()
+        return reservations(self.topology, self.stages, self.replica.share)
+
+    @cached_property
+    def settings(self) -> EngineSettings | str:
+        """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
+        choice, inputs = self.plan.inputs.workload.engine, self.plan.inputs
+        if self.spec is None:
+            return f"the cluster has no GPU type {self.replica.gpu_type}"
+        try:
+            facts = presets.load_engine(choice.name)
+            seqs = self.replica.engine.max_num_seqs
+            gpus = self.replica.layout.world_size
+            return resolve(choice, facts, self.spec, inputs.model, inputs.workload, seqs, gpus=gpus)
+        except InputError as error:
+            return str(error)
+
+    @cached_property
+    def estimate(self) -> Estimate | str:
+        """The price of the actual seats at the stated concurrency, or why there is none."""
+        inputs, concurrency = self.plan.inputs, self.replica.estimate.concurrency
+        refused = refusals(inputs.model, self.replica.layout, inputs.workload.engine.name)
+        for missing in (self.wiring, self.settings, *refused):
+            if isinstance(missing, str):
+                return missing
+        if sum(self.replica.layers_per_stage) != inputs.model.num_layers or concurrency < 1:
+            return f"{self.replica.layers_per_stage} layers with {concurrency} requests in flight have no price"
+        try:
+            return estimate(self._case(), inputs.workload, concurrency)
+        except InputError as error:
+            return str(error)
+
+    def _case(self) -> Case:
+        assert self.spec is not None
+        assert isinstance(self.wiring, Wiring)
+        assert isinstance(self.settings, EngineSettings)
+        return Case(
+            model=self.plan.inputs.model,
+            layout=self.replica.layout,
+            gpu=self.spec,
+            wiring=self.wiring,
+            engine=self.settings,
+            facts=version_facts(presets.load_engine(self.settings.name), self.settings.version),
+            calibration=presets.load_calibration(self.spec),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A plan and everything it is held against."""
+
+    plan: Plan
+    topology: Topology
+    claims: tuple[Claim, ...]
+
+    def seats(self) -> Iterator[tuple[Claim, Seat]]:
+        """Yield every seat with its replica."""
+        for claim in self.claims:
+            for seat in claim.replica.seats:
+                yield claim, seat
+
+    @property
+    def seated(self) -> tuple[Claim, ...]:
+        """Replicas whose seats are real GPUs, as many as the layout has ranks: the others have been rejected."""
+        return tuple(claim for claim in self.claims if claim.gpus is not None)
+
+    @cached_property
+    def known(self) -> dict[str, Gpu]:
+        """The cluster's GPUs by id."""
+        return {gpu.id: gpu for gpu in self.topology.gpus}
+
+
+def gather(plan: Plan) -> Evidence:
+    """Return the evidence for a plan; InputError when its cluster cannot be built."""
+    topology = build(plan.inputs.cluster)
+    known = {gpu.id: gpu for gpu in topology.gpus}
+    claims = (
+        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known))
+        for number, replica in enumerate(plan.replicas)
+    )
+    return Evidence(plan, topology, tuple(claims))
+
+
+def _gpus(replica: Replica, known: dict[str, Gpu]) -> tuple[Gpu, ...] | None:
+    """Return the GPUs in rank order, None when one is unknown, seated twice, or their number is wrong."""
+    ids = [seat.gpu for seat in sorted(replica.seats, key=lambda seat: seat.rank)]
+    if len(ids) != replica.layout.world_size or len(set(ids)) != len(ids) or not set(ids) <= set(known):
+        return None
+    return tuple(known[gpu] for gpu in ids)

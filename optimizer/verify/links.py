@@ -1,0 +1,90 @@
+"""Rules on bandwidth: what is set aside for each replica is stated, and no link is promised more than it carries."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from optimizer.topology.bandwidth import capacity
+from optimizer.verify.evidence import TOLERANCE, Claim, Evidence, agree
+
+
+def reservations_are_as_recomputed(evidence: Evidence) -> Iterator[str]:
+    """A replica's reservations are those of its actual seats."""
+    for claim in evidence.seated:
+        stated = {r.domain: r.bytes_per_s for r in claim.replica.reservations}
+        actual = dict(claim.reserved)
+        for domain in sorted(set(stated) | set(actual)):
+            if not agree(stated.get(domain, 0.0), actual.get(domain, 0.0)):
+                yield (
+                    f"{claim.name}: reserves {stated.get(domain, 0.0):.6g} B/s of {domain}, "
+                    f"its seats take {actual.get(domain, 0.0):.6g}"
+                )
+
+
+def links_carry_what_is_promised(evidence: Evidence) -> Iterator[str]:
+    """All reservations on a domain's boundary together stay within what it carries."""
+    promised: dict[str, float] = defaultdict(float)
+    for claim in evidence.seated:
+        for domain, bytes_per_s in claim.reserved:
+            promised[domain] += bytes_per_s
+    for domain, total in promised.items():
+        limit = capacity(evidence.topology, domain)
+        if total > limit * (1 + TOLERANCE):
+            yield f"{domain}: {total:.6g} B/s are promised, it carries {limit:.6g}"
+
+
+def nics_and_uplinks_are_not_promised_twice(evidence: Evidence) -> Iterator[str]:
+    """The shares of every NIC and of every leaf's uplinks, counted GPU by GPU from the graph, add up to one at most.
+
+    This asks no bandwidth question: who sends over a NIC is read off the seats and the cables alone.
+    """
+    takers: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for claim in evidence.seated:
+        for vertex, share in _shares(claim).items():
+            takers[vertex].append((claim.name, share))
+    for vertex, shares in takers.items():
+        if sum(share for _, share in shares) > 1 + TOLERANCE:
+            told = ", ".join(f"{share:.0%} to {name}" for name, share in shares)
+            yield f"{vertex} is promised beyond what it carries: {told}"
+
+
+def _shares(claim: Claim) -> dict[str, float]:
+    """Return the share of each NIC and leaf switch that the replica's traffic between nodes takes."""
+    graph = claim.topology.graph
+    shares: dict[str, float] = defaultdict(float)
+    for gpu, far in _senders(claim).items():
+        nics = graph.nodes[gpu]["nics"]
+        leaves = [leaf for nic in nics for leaf, arc in graph.adj[nic].items() if arc["kind"] == "port"]
+        for vertex in (*nics, *(leaf for leaf in leaves if far and _is_narrow(claim, leaf))):
+            shares[vertex] += 1 / max(1, graph.nodes[vertex]["gpus"])
+    return {vertex: 1.0 if claim.replica.share == "alone" else share for vertex, share in shares.items()}
+
+
+def _senders(claim: Claim) -> dict[str, bool]:
+    """Return the GPUs that send to another node over NICs, and whether to another leaf group."""
+    stages = claim.stages
+    pairs = [pair for here, there in itertools.pairwise(stages) for pair in zip(here, there, strict=True)]
+    senders: dict[str, bool] = {}
+    for group in (*stages, *pairs):
+        nodes = {claim.topology.gpu(gpu).node for gpu in group}
+        if len(nodes) > 1 and not _in_one_nvlink_domain(claim, group):
+            far = len({claim.topology.node(node).leaf for node in nodes}) > 1
+            senders |= {gpu: far or senders.get(gpu, False) for gpu in group}
+    return senders
+
+
+def _in_one_nvlink_domain(claim: Claim, group: Sequence[str]) -> bool:
+    domains = {
+        tuple(v for v, arc in claim.topology.graph.adj[gpu].items() if arc["kind"] == "nvlink" and arc["bytes_per_s"])
+        for gpu in group
+    }
+    return len(domains) == 1 and () not in domains
+
+
+def _is_narrow(claim: Claim, leaf: str) -> bool:
+    """Whether a leaf's uplinks carry less than its ports; one that carries them all cannot be overloaded."""
+    graph = claim.topology.graph
+    arcs = graph.adj[leaf].items()
+    up = [arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "leaf-uplink"]
+    ports = sum(arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "port")
+    return bool(up) and sum(up) < ports * (1 - TOLERANCE)

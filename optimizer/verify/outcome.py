@@ -1,0 +1,97 @@
+"""Rules on the outcome: the demand is met, the objective and the totals are those of the replicas, the proof holds."""
+
+import math
+from collections.abc import Iterator
+
+from optimizer.plan import Plan
+from optimizer.verify.evidence import TOLERANCE, Evidence, agree
+
+MAXIMISED = ("throughput",)
+"""Objectives of which more is better; of the others less is."""
+
+
+def demand_is_met(evidence: Evidence) -> Iterator[str]:
+    """All clients or the whole rate are served; for throughput there are never more requests in flight than clients."""
+    plan, workload = evidence.plan, evidence.plan.inputs.workload
+    in_flight = sum(replica.estimate.concurrency for replica in plan.replicas)
+    served = sum(replica.estimate.requests_per_s for replica in plan.replicas)
+    if not plan.replicas:
+        yield "there is no replica"
+    if plan.objective.name == "throughput":
+        if workload.concurrency is not None and in_flight > workload.concurrency:
+            yield f"{in_flight} requests in flight, there are only {workload.concurrency} clients"
+    elif workload.request_rate is not None:
+        if served < workload.request_rate * (1 - TOLERANCE):
+            yield f"{served:.6g} requests/s are served, {workload.request_rate:.6g} are asked for"
+    elif in_flight < (workload.concurrency or 1):
+        yield f"{in_flight} requests in flight, {workload.concurrency} clients are waiting"
+
+
+def objective_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
+    """The stated value is that of the replicas."""
+    stated, actual = evidence.plan.objective.value, objective_value(evidence.plan)
+    if actual is None:
+        yield f"the {evidence.plan.objective.name} of these replicas cannot be told: a GPU type has no price"
+    elif not agree(stated, actual):
+        yield f"{evidence.plan.objective.name} is {stated}, recomputed {actual}"
+
+
+def objective_value(plan: Plan) -> float | None:
+    """Return the objective of the plan's replicas in its own unit, None when it needs a price that is not given."""
+    workload, replicas = plan.inputs.workload, plan.replicas
+    match plan.objective.name:
+        case "throughput":
+            tokens_per_s = sum(replica.estimate.output_tokens_per_s for replica in replicas)
+            rate = workload.request_rate
+            return tokens_per_s if rate is None else min(tokens_per_s, rate * workload.osl.mean)
+        case "latency":
+            return max((replica.estimate.tpot_s for replica in replicas), default=0.0)
+        case "ttft":
+            return max((replica.estimate.ttft_s for replica in replicas), default=0.0)
+        case "gpus":
+            return float(sum(len(replica.seats) for replica in replicas))
+        case "cost":
+            return price_per_h(plan)
+
+
+def price_per_h(plan: Plan) -> float | None:
+    """Return the price of all seats per hour, None when a GPU type has none."""
+    prices = plan.inputs.cluster.prices
+    if any(replica.gpu_type not in prices for replica in plan.replicas):
+        return None
+    return sum(prices[replica.gpu_type][0] * len(replica.seats) for replica in plan.replicas)
+
+
+def proof_holds(evidence: Evidence) -> Iterator[str]:
+    """The gap is that of value and bound, the bound is on its side of the value, optimal means that they are equal."""
+    stated, status = evidence.plan.objective, evidence.plan.status
+    apart = abs(stated.bound - stated.value)
+    gap = apart / abs(stated.value) if stated.value else 0.0
+    if not agree(stated.gap, gap):
+        yield f"gap is {stated.gap}, value {stated.value} and bound {stated.bound} make it {gap}"
+    if status == "optimal" and apart > 0:
+        yield f"called optimal with value {stated.value} and bound {stated.bound}"
+    better = stated.bound - stated.value if stated.name in MAXIMISED else stated.value - stated.bound
+    if better < 0 and not agree(stated.bound, stated.value):
+        yield f"the bound {stated.bound} is worse than the value {stated.value} it bounds"
+
+
+def totals_add_up(evidence: Evidence) -> Iterator[str]:
+    """The totals are the sums over the replicas, rates not beyond the demand, latencies their means over requests."""
+    plan, workload = evidence.plan, evidence.plan.inputs.workload
+    estimates = [replica.estimate for replica in plan.replicas]
+    rate = sum(e.requests_per_s for e in estimates)
+    served = min(rate, workload.request_rate or math.inf)
+    sums: dict[str, float | None] = {
+        "gpus": sum(len(replica.seats) for replica in plan.replicas),
+        "replicas": len(plan.replicas),
+        "output_tokens_per_s": served * workload.osl.mean,
+        "requests_per_s": served,
+        "ttft_s": sum(e.ttft_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
+        "tpot_s": sum(e.tpot_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
+        "cost_per_h": price_per_h(plan),
+    }
+    for name, actual in sums.items():
+        stated = getattr(plan.totals, name)
+        if (stated is None) != (actual is None) or (actual is not None and not agree(stated, actual)):
+            yield f"{name} is {stated}, the replicas make it {actual}"

@@ -1,0 +1,98 @@
+"""Rules on prices: memory, times and engine settings are those of the seats actually taken."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from optimizer.cost.quantities import Estimate
+from optimizer.verify.evidence import Claim, Evidence, agree
+
+
+def engine_is_set_as_asked(evidence: Evidence) -> Iterator[str]:
+    """Every engine setting follows from the workload's choice, the engine's defaults and the model."""
+    for claim in evidence.claims:
+        if isinstance(claim.settings, str):
+            yield f"{claim.name}: {claim.settings}"
+        else:
+            for name, stated, recomputed in _different(claim.replica.engine, claim.settings):
+                yield f"{claim.name}: {name} is {stated}, the inputs imply {recomputed}"
+
+
+def engine_takes_the_load(evidence: Evidence) -> Iterator[str]:
+    """The engine accepts as many requests, and as long ones, as were priced."""
+    inputs = evidence.plan.inputs
+    for claim in evidence.claims:
+        engine, priced = claim.replica.engine, claim.replica.estimate.concurrency
+        if not 1 <= priced <= engine.max_num_seqs * claim.replica.attn_dp:
+            yield f"{claim.name}: {priced} requests in flight, the engine runs up to {engine.max_num_seqs}"
+        if not inputs.workload.isl.mean + inputs.workload.osl.mean <= engine.max_model_len <= inputs.model.context:
+            yield (
+                f"{claim.name}: max_model_len {engine.max_model_len} is not between a request "
+                f"({inputs.workload.isl.mean} + {inputs.workload.osl.mean}) and the context {inputs.model.context}"
+            )
+
+
+def memory_fits(evidence: Evidence) -> Iterator[str]:
+    """Weights, activations, overhead and the KV pool together stay within each rank's capacity, and that in its GPU."""
+    for claim in evidence.claims:
+        share = claim.replica.engine.gpu_memory_utilization
+        for rank in claim.replica.estimate.memory:
+            fixed = rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes
+            pool = rank.kv_tokens * rank.kv_bytes_per_token
+            if not rank.fits or fixed + pool > rank.capacity_bytes + 1:
+                wanted = f"{fixed} B and {pool:.0f} B of KV"
+                yield f"{claim.name} rank {rank.rank}: {wanted} exceed its capacity of {rank.capacity_bytes} B"
+            if claim.spec is not None and rank.capacity_bytes > share * claim.spec.memory + 1:
+                yield f"{claim.name} rank {rank.rank}: capacity {rank.capacity_bytes} B exceeds the GPU's share"
+
+
+def memory_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
+    """The ledger of every rank is what the layout and the engine imply."""
+    for claim, fresh in _priced(evidence):
+        stated = claim.replica.estimate.memory
+        if len(stated) != len(fresh.memory):
+            yield f"{claim.name}: memory of {len(stated)} ranks, there are {len(fresh.memory)}"
+            continue
+        if not fresh.fits:
+            yield f"{claim.name}: does not fit: {'; '.join(fresh.reasons)}"
+        for mine, theirs in zip(stated, fresh.memory, strict=True):
+            for name, a, b in _different(mine, theirs):
+                yield f"{claim.name} rank {theirs.rank}: {name} is {a}, recomputed {b}"
+
+
+def estimate_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
+    """Times and rates are those of the actual seats at the stated concurrency."""
+    for claim in evidence.seated:
+        if isinstance(claim.estimate, str):
+            yield f"{claim.name}: {claim.estimate}"
+    for claim, fresh in _priced(evidence):
+        stated = claim.replica.estimate
+        for name in ("ttft_s", "tpot_s", "requests_per_s", "output_tokens_per_s", "crossing_bytes_per_s", "fits"):
+            if not agree(getattr(stated, name), getattr(fresh, name)):
+                yield f"{claim.name}: {name} is {getattr(stated, name)}, recomputed {getattr(fresh, name)}"
+        for phase in ("prefill", "decode"):
+            for name, a, b in _different(getattr(stated.breakdown, phase), getattr(fresh.breakdown, phase)):
+                yield f"{claim.name}: {phase} {name} is {a}, recomputed {b}"
+
+
+def slos_are_met(evidence: Evidence) -> Iterator[str]:
+    """Every replica keeps the bounds on TTFT and TPOT."""
+    slo = evidence.plan.inputs.workload.slo
+    for claim, fresh in _priced(evidence):
+        for name, seconds, bound in (("TTFT", fresh.ttft_s, slo.ttft), ("TPOT", fresh.tpot_s, slo.tpot)):
+            if bound is not None and seconds > bound:
+                yield f"{claim.name}: {name} is {seconds:.6g} s, the workload allows {bound:.6g} s"
+
+
+def _priced(evidence: Evidence) -> Iterator[tuple[Claim, Estimate]]:
+    for claim in evidence.seated:
+        if not isinstance(claim.estimate, str):
+            yield claim, claim.estimate
+
+
+def _different(stated: object, recomputed: object) -> Iterator[tuple[str, object, object]]:
+    """Yield (name, stated, recomputed) of every field of two records of one kind that differs."""
+    for field in fields(recomputed):  # type: ignore[arg-type]
+        a, b = getattr(stated, field.name), getattr(recomputed, field.name)
+        numbers = isinstance(a, int | float) and isinstance(b, int | float)
+        if not (agree(a, b) if numbers else a == b):
+            yield field.name, a, b

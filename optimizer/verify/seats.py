@@ -1,0 +1,127 @@
+"""Rules on seats: real GPUs, each used once, in the order engines number ranks, all layers on board."""
+
+import itertools
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+
+from optimizer.layout import refusals
+from optimizer.verify.evidence import Claim, Evidence
+
+
+def seats_exist(evidence: Evidence) -> Iterator[str]:
+    """Every seat is a GPU of the cluster, named by the node and the local index it has there."""
+    for claim, seat in evidence.seats():
+        gpu = evidence.known.get(seat.gpu)
+        if gpu is None:
+            yield f"{claim.name} rank {seat.rank}: the cluster has no GPU {seat.gpu}"
+        elif (seat.node, seat.local_index) != (gpu.node, gpu.local_index):
+            yield (
+                f"{claim.name} rank {seat.rank}: {seat.gpu} is GPU {gpu.local_index} of {gpu.node}, "
+                f"not {seat.local_index} of {seat.node}"
+            )
+
+
+def seats_may_be_used(evidence: Evidence) -> Iterator[str]:
+    """No rank sits on a GPU that is lost, cordoned, drained or reserved."""
+    for claim, seat in evidence.seats():
+        gpu = evidence.known.get(seat.gpu)
+        if gpu is not None and not gpu.placeable:
+            yield f"{claim.name} rank {seat.rank}: {seat.gpu} is {gpu.state}"
+
+
+def seats_hold_one_rank(evidence: Evidence) -> Iterator[str]:
+    """No GPU holds two ranks, of one replica or of two."""
+    holders = defaultdict(list)
+    for claim, seat in evidence.seats():
+        holders[seat.gpu].append(f"{claim.name} rank {seat.rank}")
+    for gpu, ranks in holders.items():
+        if len(ranks) > 1:
+            yield f"{gpu} holds {' and '.join(ranks)}"
+
+
+def ranks_are_complete(evidence: Evidence) -> Iterator[str]:
+    """Ranks run from 0 to the world size, stage by stage, TP fastest, and are listed in that order."""
+    for claim in evidence.claims:
+        layout = claim.replica.layout
+        wanted = [(rank, rank // layout.ranks_per_stage) for rank in range(layout.world_size)]
+        stated = [(seat.rank, seat.stage) for seat in claim.replica.seats]
+        if stated != wanted:
+            yield f"{claim.name}: (rank, stage) are {stated}, a {layout.label} numbers them {wanted}"
+
+
+def layers_are_all_there(evidence: Evidence) -> Iterator[str]:
+    """Every stage holds at least one layer and all stages together hold each layer once."""
+    layers = evidence.plan.inputs.model.num_layers
+    for claim in evidence.claims:
+        held = claim.replica.layers_per_stage
+        if len(held) != claim.replica.pp or sum(held) != layers or min(held, default=0) < 1:
+            yield f"{claim.name}: {claim.replica.pp} stages hold {held} of {layers} layers"
+
+
+def gpus_are_of_one_type(evidence: Evidence) -> Iterator[str]:
+    """All GPUs of a replica are of the type it was priced for."""
+    for claim in evidence.seated:
+        types = Counter(gpu.type for gpu in claim.gpus or ())
+        if set(types) != {claim.replica.gpu_type}:
+            yield f"{claim.name}: sits on {dict(types)}, priced for {claim.replica.gpu_type}"
+
+
+def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
+    """The engine runs the model in this layout, and the model is the one that was asked for."""
+    inputs = evidence.plan.inputs
+    for claim in evidence.claims:
+        for reason in refusals(inputs.model, claim.replica.layout, inputs.workload.engine.name):
+            yield f"{claim.name}: {reason}"
+        if claim.replica.model != inputs.model.name:
+            yield f"{claim.name}: serves {claim.replica.model}, asked for was {inputs.model.name}"
+
+
+def precisions_are_allowed(evidence: Evidence) -> Iterator[str]:
+    """Weights and KV cache have a precision that the workload allows."""
+    inputs = evidence.plan.inputs
+    weights = inputs.workload.weights or (inputs.model.checkpoint_scheme,)
+    for claim in evidence.claims:
+        if claim.replica.weights not in weights:
+            yield f"{claim.name}: weights in {claim.replica.weights}, allowed: {', '.join(weights)}"
+        if claim.replica.kv_cache not in inputs.workload.kv_cache:
+            yield f"{claim.name}: KV in {claim.replica.kv_cache}, allowed: {', '.join(inputs.workload.kv_cache)}"
+
+
+def nodes_hold_equal_shares(evidence: Evidence) -> Iterator[str]:
+    """A replica on several nodes has equally many GPUs on each, its ranks node after node."""
+    for claim in evidence.seated:
+        nodes = [gpu.node for gpu in claim.gpus or ()]
+        per_node = Counter(nodes)
+        if len(set(per_node.values())) > 1:
+            yield f"{claim.name}: unequal GPUs per node: {dict(per_node)}"
+        changes = sum(a != b for a, b in itertools.pairwise(nodes))
+        if changes != len(per_node) - 1:
+            yield f"{claim.name}: its ranks return to a node they had left: {nodes}"
+
+
+def replicas_are_wired(evidence: Evidence) -> Iterator[str]:
+    """The ranks of a TP group, and those of consecutive stages, reach each other."""
+    for claim in evidence.seated:
+        if isinstance(claim.wiring, str):
+            yield f"{claim.name}: {claim.wiring}"
+            continue
+        paths = [claim.wiring.group.inner_bytes_per_s, claim.wiring.group.outer_bytes_per_s]
+        if not all(rate > 0 for rate in (*paths, *(hop.bytes_per_s for hop in claim.wiring.hops))):
+            yield f"{claim.name}: a path between its ranks carries nothing: {claim.wiring}"
+        yield from _cut_off(claim)
+
+
+def _cut_off(claim: Claim) -> Iterator[str]:
+    """Yield the ranks that no chain of live cables joins to the first; GPUs and NICs of others do not forward."""
+    ids = [gpu for stage in claim.stages for gpu in stage]
+    topology = claim.topology
+    own = {*ids, *(nic for gpu in claim.gpus or () for nic in topology.node(gpu.node).nics)}
+    seen, waiting = {ids[0]}, deque(ids[:1])
+    while waiting:
+        for vertex, cable in topology.graph.adj[waiting.popleft()].items():
+            foreign = topology.graph.nodes[vertex]["kind"] in ("gpu", "nic") and vertex not in own
+            if vertex not in seen and not foreign and cable["bytes_per_s"] != 0:
+                seen.add(vertex)
+                waiting.append(vertex)
+    if missing := [gpu for gpu in ids if gpu not in seen]:
+        yield f"{claim.name}: no cable leads from {ids[0]} to {', '.join(missing)}"

@@ -1,0 +1,167 @@
+"""Every replica on every seat of a small cluster, priced on those very GPUs: what the oracle chooses from.
+
+A replica is seated in every way the engines' rule allows: equally many GPUs on each of its nodes, ranks node by node,
+any subset of a node's GPUs and any of them for any stage. GPUs count as equal only when exchanging them maps the
+topology's graph onto itself.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
+
+from optimizer.cost.case import Case
+from optimizer.cost.estimate import estimate
+from optimizer.cost.options import concurrencies
+from optimizer.cost.quantities import Estimate
+from optimizer.cost.settings import most_sequences, resolve, version_facts
+from optimizer.errors import NoPathError
+from optimizer.inputs import presets
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.layout import Layout, layouts
+from optimizer.topology.bandwidth import Share, reservations, wiring
+from optimizer.topology.graph import Gpu, Topology
+from optimizer.topology.wiring import Wiring
+
+SHARES: tuple[Share, ...] = ("fair", "alone")
+
+
+@dataclass(frozen=True)
+class Seated:
+    """A replica on its GPUs, at one operating point that fits and meets the objectives."""
+
+    layout: Layout
+    gpus: tuple[Gpu, ...]
+    share: Share
+    reserved: tuple[tuple[str, float], ...]
+    estimate: Estimate
+
+
+def replicas(
+    topology: Topology, classes: Sequence[tuple[str, ...]], model: ModelSpec, workload: WorkloadSpec
+) -> Iterator[Seated]:
+    """Yield every replica that fits and keeps the objectives, at every operating point, once per class of seats."""
+    price = _pricer(topology, model, workload)
+    schemes = workload.weights or (model.checkpoint_scheme,)
+    usable = [gpu for gpu in topology.gpus if gpu.placeable]
+    for layout in layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name):
+        for gpus in seatings(usable, classes, layout):
+            yield from price(layout, gpus)
+
+
+def _pricer(
+    topology: Topology, model: ModelSpec, workload: WorkloadSpec
+) -> Callable[[Layout, tuple[Gpu, ...]], Iterator[Seated]]:
+    """Return a function from a layout on seats to its admissible operating points; equal wirings are priced once."""
+    choice = workload.engine
+    engine = presets.load_engine(choice.name)
+    facts = version_facts(engine, choice.version or engine.latest)
+
+    @cache
+    def points(layout: Layout, gpu_type: str, paths: Wiring) -> tuple[Estimate, ...]:
+        spec = topology.cluster.gpus[gpu_type]
+        calibration = presets.load_calibration(spec)
+        priced = []
+        for n in concurrencies(workload, choice.max_num_seqs or most_sequences(facts, spec)):
+            settings = resolve(choice, engine, spec, model, workload, n, gpus=layout.world_size)
+            case = Case(model, layout, spec, paths, settings, facts, calibration)
+            priced.append(estimate(case, workload, n))
+        return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
+
+    @cache
+    def ways(stages: tuple[tuple[str, ...], ...]) -> tuple[tuple[Share, Wiring, tuple[tuple[str, float], ...]], ...]:
+        found = []
+        for share in SHARES:
+            try:
+                found.append((share, wiring(topology, stages, share), reservations(topology, stages, share)))
+            except NoPathError:
+                break
+            if not found[-1][2]:
+                break
+        return tuple(found)
+
+    def price(layout: Layout, gpus: tuple[Gpu, ...]) -> Iterator[Seated]:
+        ids, size = tuple(gpu.id for gpu in gpus), layout.ranks_per_stage
+        for share, paths, reserved in ways(tuple(ids[first : first + size] for first in range(0, len(ids), size))):
+            for point in points(layout, gpus[0].type, paths):
+                yield Seated(layout, gpus, share, reserved, point)
+
+    return price
+
+
+def _keeps_slo(e: Estimate, workload: WorkloadSpec) -> bool:
+    return e.ttft_s <= (workload.slo.ttft or math.inf) and e.tpot_s <= (workload.slo.tpot or math.inf)
+
+
+def seatings(usable: Sequence[Gpu], classes: Sequence[tuple[str, ...]], layout: Layout) -> Iterator[tuple[Gpu, ...]]:
+    """Yield the GPUs of all ranks in every way the engines' rule allows, once for equal GPUs."""
+    kind = {gpu: index for index, ids in enumerate(classes) for gpu in ids}
+    for gpu_type in sorted({gpu.type for gpu in usable}):
+        by_node: dict[str, list[Gpu]] = {}
+        for gpu in usable:
+            if gpu.type == gpu_type:
+                by_node.setdefault(gpu.node, []).append(gpu)
+        for nodes in range(1, len(by_node) + 1):
+            if layout.world_size % nodes == 0:
+                for chosen in permutations(by_node.values(), nodes):
+                    yield from _filled(chosen, layout, kind, 0)
+
+
+def _filled(
+    nodes: Sequence[Sequence[Gpu]], layout: Layout, kind: Mapping[str, int], first: int
+) -> Iterator[tuple[Gpu, ...]]:
+    """Yield the ways to seat equally many ranks on each node, rank ``first`` onwards."""
+    if not nodes:
+        yield ()
+        return
+    ranks = range(first, first + (layout.world_size - first) // len(nodes))
+    for here in _arranged(nodes[0], [rank // layout.ranks_per_stage for rank in ranks], kind):
+        for rest in _filled(nodes[1:], layout, kind, ranks.stop):
+            yield here + rest
+
+
+def _arranged(
+    free: Sequence[Gpu], stages: Sequence[int], kind: Mapping[str, int], after: int = 0
+) -> Iterator[tuple[Gpu, ...]]:
+    """Yield a GPU for each rank of a node, given the ranks' stages; of equal free GPUs the first is taken.
+
+    Ranks of one stage come class by class (``after``: not before this one): their order within is no choice.
+    """
+    if not stages:
+        yield ()
+        return
+    for index, gpu in enumerate(free):
+        own = kind[gpu.id]
+        if own < after or any(kind[other.id] == own for other in free[:index]):
+            continue
+        same = len(stages) > 1 and stages[1] == stages[0]
+        for rest in _arranged([*free[:index], *free[index + 1 :]], stages[1:], kind, own if same else 0):
+            yield (gpu, *rest)
+
+
+def equal_gpus(topology: Topology) -> tuple[tuple[str, ...], ...]:
+    """Return the GPUs that ranks may sit on in classes: exchanging two of a class maps the graph onto itself."""
+    classes: list[list[Gpu]] = []
+    for gpu in topology.gpus:
+        if gpu.placeable:
+            mine = next((members for members in classes if _exchangeable(topology, members[0], gpu)), None)
+            if mine is None:
+                classes.append([gpu])
+            else:
+                mine.append(gpu)
+    return tuple(tuple(gpu.id for gpu in members) for members in classes)
+
+
+def _exchangeable(topology: Topology, a: Gpu, b: Gpu) -> bool:
+    """Whether the graph with the names of two GPUs exchanged is the same graph."""
+    graph = topology.graph
+    if (a.node, a.type, a.speed_factor) != (b.node, b.type, b.speed_factor) or graph.nodes[a.id] != graph.nodes[b.id]:
+        return False
+    renamed = {a.id: b.id, b.id: a.id}
+    return all(
+        {renamed.get(v, v): dict(cable) for v, cable in arcs[a.id].items()}
+        == {v: dict(cable) for v, cable in arcs[b.id].items()}
+        for arcs in (graph.succ, graph.pred)
+    )

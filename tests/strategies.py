@@ -1,0 +1,232 @@
+"""Hypothesis strategies for tiny planning problems: at most 8 GPUs, every kind of wiring, fault, model and load.
+
+Memory is chosen so that a replica sometimes fits on one GPU, sometimes only when split, and sometimes not at all.
+"""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from optimizer.cost.parameters import total_parameters
+from optimizer.inputs.cluster import (
+    Bridge,
+    ClusterSpec,
+    Fabric,
+    FatTree,
+    GpuGroup,
+    Match,
+    Mesh,
+    Nics,
+    NodeEntry,
+    NodeTemplate,
+    NvSwitch,
+    OneSwitch,
+    Override,
+    Pcie,
+    RailClos,
+)
+from optimizer.inputs.gpu import GpuSpec, Peak, ScaleUp
+from optimizer.inputs.model import (
+    Dense,
+    FeedForward,
+    GroupedQuery,
+    Latent,
+    LayerRun,
+    MixtureOfExperts,
+    ModelSpec,
+)
+from optimizer.inputs.workload import EngineChoice, KvScheme, Slo, WorkloadSpec
+from optimizer.plan import ObjectiveName
+
+OBJECTIVES: tuple[ObjectiveName, ...] = ("throughput", "latency", "ttft", "gpus", "cost")
+MAX_GPUS = 8
+
+
+_ENGINE_BYTES = 1.9e9
+"""About what vLLM holds beside weights and KV, and the share of memory it leaves alone."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One planning problem."""
+
+    cluster: ClusterSpec
+    model: ModelSpec
+    workload: WorkloadSpec
+    objective: ObjectiveName
+
+
+def gpu_spec(
+    gpu_id: str = "big", memory: str = "12 GB", *, bandwidth: str = "600 GB/s", peer_to_peer: bool = True
+) -> GpuSpec:
+    """A made-up GPU, slow enough that the physics of a few layers outweighs what the host costs."""
+    return GpuSpec(
+        id=gpu_id, name=gpu_id, vendor="nvidia", architecture="hopper", memory=memory, memory_bandwidth=bandwidth,
+        peak=Peak(bf16="100 TFLOP/s", fp8="200 TFLOP/s", int8="200 TFLOP/s"),
+        scale_up=ScaleUp(kind="nvswitch", bandwidth="450 GB/s", pair_bandwidth="64 GB/s", links=18),
+        pcie_bandwidth="50 GB/s", peer_to_peer=peer_to_peer, tdp="500 W", sources={"*": "made up for a test"},
+    )  # fmt: skip
+
+
+@st.composite
+def _gpus(draw: st.DrawFn) -> dict[str, GpuSpec]:
+    p2p = draw(st.booleans())
+    big = gpu_spec("big", draw(st.sampled_from(["4 GB", "6 GB", "8 GB", "12 GB"])), peer_to_peer=p2p)
+    small = gpu_spec("small", draw(st.sampled_from(["3 GB", "5 GB", "8 GB"])), bandwidth="300 GB/s")
+    return {"big": big, "small": small}
+
+
+@st.composite
+def _interconnect(draw: st.DrawFn, gpus: int) -> dict[str, object]:
+    """NVSwitch, mesh or PCIe, sometimes with bridges; always some PCIe tree when there is nothing faster."""
+    kind = draw(st.sampled_from(["nvswitch", "pcie", "mesh", "pcie-tree", "bridged"]))
+    rate = draw(st.sampled_from(["450 GB/s", "200 GB/s", "25 GB/s"]))
+    if kind == "nvswitch":
+        return {"nvswitch": NvSwitch(bandwidth=rate)}
+    if kind == "mesh":
+        return {"mesh": Mesh(pair_bandwidth=draw(st.sampled_from(["64 GB/s", "10 GB/s"])))}
+    if kind == "pcie":
+        return {"pcie": Pcie()}
+    tree = Pcie(
+        gpus_per_switch=draw(st.sampled_from([1, 2])), sockets=draw(st.sampled_from([1, 2])),
+        uplink=draw(st.sampled_from([None, "20 GB/s"])), socket_bandwidth=draw(st.sampled_from(["40 GB/s", "8 GB/s"])),
+    )  # fmt: skip
+    if kind == "bridged" and gpus > 1:
+        pairs = [(i, i + 1) for i in range(0, gpus - 1, 2)]
+        return {"pcie": tree, "bridges": tuple(Bridge(gpus=pair, bandwidth="100 GB/s") for pair in pairs)}
+    return {"pcie": tree}
+
+
+@st.composite
+def _template(draw: st.DrawFn, gpus: int) -> NodeTemplate:
+    mixed = gpus > 1 and draw(st.integers(0, 5)) == 0
+    nics = draw(st.sampled_from([None, 1, 1, 2, gpus, gpus]))
+    wires = draw(_interconnect(gpus))
+    kind = draw(st.sampled_from(["big", "big", "small"]))
+    rate = draw(st.sampled_from(["400 Gb/s", "100 Gb/s", "8 Gb/s"]))
+    return NodeTemplate(
+        gpu=None if mixed else kind,
+        gpus=(GpuGroup(gpu="big", count=gpus - 1), GpuGroup(gpu="small", count=1)) if mixed else gpus,
+        nics=None if nics is None else Nics(count=min(nics, gpus), bandwidth=rate), **wires,
+    )  # fmt: skip
+
+
+_fabrics: st.SearchStrategy[Fabric | None] = st.one_of(
+    st.sampled_from([None, OneSwitch(), OneSwitch()]),
+    st.builds(RailClos, nodes_per_leaf=st.sampled_from([None, 1, 2]), oversubscription=st.sampled_from([1.0, 2.0])),
+    st.builds(FatTree, nodes_per_leaf=st.sampled_from([1, 2]), oversubscription=st.sampled_from([1.0, 4.0])),
+)
+
+
+@st.composite
+def _faults(draw: st.DrawFn, nodes: list[tuple[str, int, bool]]) -> tuple[Override, ...]:
+    """At most two faults, each on a node (name, GPUs, has NICs) that has the part."""
+    faults = []
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        node, gpus, nics = draw(st.sampled_from(nodes))
+        gpu = draw(st.integers(0, gpus - 1))
+        kind = draw(st.sampled_from(["lost", "reserved", "slow", "nic", "nvlink"]))
+        match kind:
+            case "lost" | "reserved":
+                faults.append(Override(match=Match(node=node, gpu=gpu), state=kind))
+            case "slow":
+                faults.append(Override(match=Match(node=node, gpu=gpu), speed_factor=0.8))
+            case "nic" if nics:
+                faults.append(Override(match=Match(node=node, nic=0), state="down"))
+            case "nvlink":
+                faults.append(Override(match=Match(node=node, gpu=gpu, link="nvlink"), state="down"))
+    return tuple(faults)
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> ClusterSpec:
+    """One to three nodes with at most 8 GPUs in all, equal or not."""
+    nodes = draw(st.sampled_from([1, 2, 2, 3]))
+    equal = nodes > 1 and draw(st.booleans())
+    sizes = [draw(st.integers(1, min(4, MAX_GPUS // nodes)))] * nodes if equal else _sizes(draw, nodes)
+    kinds = {f"t{size}": draw(_template(size)) for size in sorted(set(sizes))}
+    entries = tuple(NodeEntry(name=f"n{i}", template=f"t{size}") for i, size in enumerate(sizes))
+    parts = [(f"n{i}", size, kinds[f"t{size}"].nics is not None) for i, size in enumerate(sizes)]
+    prices = draw(st.sampled_from([{"big": "3 USD/h", "small": "1 USD/h"}, {"big": "2 USD/h", "small": "2.5 USD/h"}]))
+    return ClusterSpec(
+        name="tiny", nodes=entries, templates=kinds, gpus=draw(_gpus()), fabric=draw(_fabrics),
+        overrides=draw(_faults(parts)), prices=prices,
+    )  # fmt: skip
+
+
+def _sizes(draw: st.DrawFn, nodes: int) -> list[int]:
+    sizes = [draw(st.sampled_from([1, 1, 2, 2, 3, 4])) for _ in range(nodes)]
+    while sum(sizes) > MAX_GPUS:
+        sizes[sizes.index(max(sizes))] -= 1
+    return sizes
+
+
+@st.composite
+def _feed_forward(draw: st.DrawFn, hidden: int) -> FeedForward:
+    if draw(st.integers(0, 3)) == 0:
+        return MixtureOfExperts(
+            experts=draw(st.sampled_from([4, 8])), top_k=2, intermediate=hidden // 2,
+            shared_intermediate=draw(st.sampled_from([0, hidden // 2])),
+        )  # fmt: skip
+    return Dense(intermediate=hidden * draw(st.sampled_from([2, 3, 4])))
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelSpec:
+    """Two to six layers of 0.1 to 1 GB; dense or MoE; grouped-query or latent attention."""
+    heads = draw(st.sampled_from([2, 4, 6, 8]))
+    hidden = draw(st.sampled_from([3072, 4608, 6144, 9216]))
+    kv_heads = draw(st.sampled_from([k for k in (1, 2, 4) if heads % k == 0]))
+    attention = draw(
+        st.sampled_from(
+            [
+                GroupedQuery(heads=heads, kv_heads=kv_heads, head_dim=128),
+                GroupedQuery(heads=heads, kv_heads=kv_heads, head_dim=128, window=256),
+                Latent(heads=heads, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128),
+            ]
+        )
+    )
+    run = LayerRun(attention=attention, feed_forward=draw(_feed_forward(hidden)), count=draw(st.integers(2, 6)))
+    return ModelSpec(
+        name="tiny", hidden=hidden, vocab=draw(st.sampled_from([1536, 32256])), context=8192, runs=(run,),
+        tied_embeddings=draw(st.booleans()),
+    )  # fmt: skip
+
+
+@st.composite
+def _slo(draw: st.DrawFn) -> Slo:
+    ttft = draw(st.sampled_from([None, None, "50 ms", "200 ms", "1 s"]))
+    tpot = draw(st.sampled_from([None, None, "6 ms", "15 ms", "40 ms"]))
+    return Slo(ttft=ttft, tpot=tpot)
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> WorkloadSpec:
+    """Saturating, at a concurrency or at a rate; few sequences, so that few operating points exist."""
+    load = draw(st.sampled_from(["saturating", "saturating", "concurrency", "rate"]))
+    kv: tuple[KvScheme, ...] = draw(st.sampled_from([("bf16",), ("bf16", "fp8")]))
+    return WorkloadSpec(
+        isl=draw(st.sampled_from([128, 1024, 3000])), osl=draw(st.sampled_from([16, 256])),
+        concurrency=draw(st.sampled_from([1, 3, 8, 20])) if load == "concurrency" else None,
+        request_rate=draw(st.sampled_from(["0.5 /s", "4 /s", "30 /s", "80 /s"])) if load == "rate" else None,
+        slo=draw(_slo()), weights=draw(st.sampled_from([None, None, ("bf16", "fp8")])), kv_cache=kv,
+        engine=EngineChoice(
+            max_num_seqs=draw(st.sampled_from([1, 4, 8])), max_num_batched_tokens=draw(st.sampled_from([512, 2048]))
+        ),
+    )  # fmt: skip
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> Instance:
+    """Whole problems; the weights need from half a GPU to more than there are."""
+    model, cluster = draw(models()), draw(clusters())
+    share = draw(st.sampled_from([0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0]))
+    weights = 2 * total_parameters(model) / share
+    sizes = {"big": 1.0, "small": draw(st.sampled_from([0.6, 1.0, 1.5]))}
+    gpus = {
+        name: spec.model_copy(update={"memory": round(sizes[name] * weights + _ENGINE_BYTES)})
+        for name, spec in cluster.gpus.items()
+    }
+    return Instance(
+        cluster.model_copy(update={"gpus": gpus}), model, draw(workloads()), draw(st.sampled_from(OBJECTIVES))
+    )
