@@ -102,6 +102,8 @@ class NodeEntry(Record):
     template: str
     leaf: str | None = None
     """The leaf group (scalable unit, rack, block) the nodes are cabled to; None: assigned in file order."""
+    nvlink_domain: str | None = None
+    """The NVSwitch domain (rack) the nodes share; None: as many consecutive nodes as the template says."""
     gpu_ids: tuple[str, ...] = ()
     """UUIDs or bus ids of the GPUs in local order, for an entry of one node."""
 

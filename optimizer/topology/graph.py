@@ -136,6 +136,9 @@ def _places(cluster: ClusterSpec) -> list[_Place]:
             raise InputError(
                 f"{where}: {len(entry.gpu_ids)} ids for {len(names)} nodes of {size} GPUs; one node, one id each"
             )
+        if entry.nvlink_domain is not None and cluster.templates[entry.template].nvswitch is None:
+            where = f"cluster {cluster.name}: nodes[{index}].nvlink_domain"
+            raise InputError(f"{where}: template {entry.template} has no nvswitch; add nvswitch: {{}} to it")
         for name in names:
             ids = entry.gpu_ids or tuple(f"{name}/{gpu}" for gpu in range(size))
             places.append(_Place(name, entry, Inventory(ids, nics)))
@@ -170,6 +173,9 @@ def _nvlink_domains(hosts: list[tuple[_Place, Blueprint]]) -> dict[str, str | No
     for place, blueprint in hosts:
         if not blueprint.nvlink_nodes:
             domains[place.name], left = None, 0
+            continue
+        if place.entry.nvlink_domain is not None:
+            domains[place.name], left = f"nvlink/{place.entry.nvlink_domain}", 0
             continue
         if left == 0 or template != blueprint.template:
             current, left, template = f"{place.name}/nvswitch", blueprint.nvlink_nodes, blueprint.template
@@ -225,8 +231,13 @@ def _node(place: _Place, blueprint: Blueprint, names: dict[str, str], fabric: Fa
         name=place.name, template=blueprint.template, gpus=place.inventory.gpu_ids,
         nics=tuple(names[nic] for nic in blueprint.nics), leaf=leaf,
         pod=fabric.pod_of.get(leaf) if leaf else None,
-        nvlink_domain=names["nvswitch"] if blueprint.nvlink_nodes > 1 else None, blueprint=blueprint,
+        nvlink_domain=names["nvswitch"] if _in_a_rack(place, blueprint) else None, blueprint=blueprint,
     )  # fmt: skip
+
+
+def _in_a_rack(place: _Place, blueprint: Blueprint) -> bool:
+    """Whether the node's NVSwitch domain may hold other nodes."""
+    return blueprint.nvlink_nodes > 1 or place.entry.nvlink_domain is not None
 
 
 def _gpus(place: _Place, blueprint: Blueprint) -> Iterator[Gpu]:

@@ -45,6 +45,20 @@ def test_one_nvlink_domain_may_span_trays() -> None:
     assert rack.node("n3").nvlink_domain == "n1/nvswitch"
 
 
+def test_racks_with_missing_trays_are_named() -> None:
+    nodes = [
+        {"name": "r1[1-2]", "template": "t", "nvlink_domain": "r1"},
+        {"name": "r2[1-3]", "template": "t", "nvlink_domain": "r2"},
+        {"name": "single", "template": "t"},
+    ]
+    racks = build(cluster({"gpu": "switched", "gpus": 4, "nvswitch": {}}, nodes=nodes))
+    assert wiring(racks, [("r11/0", "r12/0")]).group.inner == "nvswitch"
+    assert racks.graph.in_degree("nvlink/r2") == 12
+    assert racks.node("single").nvlink_domain is None
+    with pytest.raises(InputError, match="has no nvswitch"):
+        build(cluster({"gpu": "switched", "gpus": 4}, nodes=nodes))
+
+
 def test_a_rail_leaf_holds_one_nic_of_each_node_and_goes_up_by_its_oversubscription() -> None:
     found = topology(HGX, 4, fabric={"kind": "rail-clos", "nodes_per_leaf": 2, "oversubscription": 2.0})
     assert found.graph["n1/nic3"]["su1/rail3"]["bytes_per_s"] == 50e9
