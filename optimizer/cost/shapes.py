@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.cost import settings
 from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import operating_points
 from optimizer.cost.quantities import Estimate
+from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import NoPathError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec
@@ -41,8 +41,10 @@ class Market:
             layout=layout,
             gpu=gpu,
             wiring=paths,
-            engine=settings.resolve(choice, self.engine, gpu, self.model, self.workload, concurrency),
-            facts=settings.version_facts(self.engine, version),
+            engine=resolve(
+                choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size
+            ),
+            facts=version_facts(self.engine, version),
             calibration=self.calibrations[gpu_type],
         )
 
@@ -52,8 +54,8 @@ class Market:
 
     def limit(self, gpu_type: str) -> int:
         """Return the most requests the engine keeps in flight on this GPU."""
-        facts = settings.version_facts(self.engine, self.workload.engine.version or self.engine.latest)
-        return self.workload.engine.max_num_seqs or settings.most_sequences(facts, self.gpus[gpu_type])
+        facts = version_facts(self.engine, self.workload.engine.version or self.engine.latest)
+        return self.workload.engine.max_num_seqs or most_sequences(facts, self.gpus[gpu_type])
 
 
 @dataclass(frozen=True)

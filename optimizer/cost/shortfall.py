@@ -89,22 +89,22 @@ def _room(market: Market, gpus: dict[str, int]) -> Iterable[str]:
     workload = market.workload
     weights: tuple[Scheme, ...] = workload.weights or (market.model.checkpoint_scheme,)
     for gpu_type, count in gpus.items():
-        found = _smallest(market, gpu_type, LARGEST_REPLICA, weights, workload.kv_cache)
+        found = smallest_replica(market, gpu_type, LARGEST_REPLICA, weights, workload.kv_cache)
         if found and found.world_size > count:
             yield f"{found.world_size} x {gpu_type} (there are {count}): {found.label} fits"
         smaller = [w for w in ("fp8", "int4") if w not in weights]
         for scheme in smaller:
-            found = _smallest(market, gpu_type, count, (scheme,), workload.kv_cache)  # type: ignore[arg-type]
+            found = smallest_replica(market, gpu_type, count, (scheme,), workload.kv_cache)  # type: ignore[arg-type]
             if found:
                 yield f"weights: [{scheme}] in the workload: {found.label} on {found.world_size} x {gpu_type} fits"
                 break
         if "fp8" not in workload.kv_cache:
-            found = _smallest(market, gpu_type, count, weights, ("fp8",))
+            found = smallest_replica(market, gpu_type, count, weights, ("fp8",))
             if found:
                 yield f"kv_cache: [fp8] in the workload: {found.label} on {found.world_size} x {gpu_type} fits"
 
 
-def _smallest(
+def smallest_replica(
     market: Market, gpu_type: str, most: int, weights: tuple[Scheme, ...], kv: tuple[KvScheme, ...]
 ) -> Layout | None:
     """Return the admissible layout with the fewest GPUs whose ranks hold one request."""

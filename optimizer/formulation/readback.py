@@ -21,7 +21,7 @@ UNITS: dict[ObjectiveName, str] = {
 
 
 def replica_of(topology: Topology, market: Market, seated: Seated) -> Replica:
-    """Return a replica priced on its actual seats."""
+    """Return a replica on its actual seats; all seats of its footprint have the same price."""
     column, stages = seated.column, seated.stages
     layout, gpu_type, share = column.layout, column.footprint.gpu_type, column.shape.share
     paths = wiring(topology, stages, share)
@@ -43,7 +43,7 @@ def replica_of(topology: Topology, market: Market, seated: Seated) -> Replica:
         share=share,
         reservations=tuple(Reservation(domain=domain, bytes_per_s=rate) for domain, rate in reserved),
         engine=case.engine,
-        estimate=market.price(layout, gpu_type, paths)(column.point.concurrency),
+        estimate=column.point,
     )
 
 

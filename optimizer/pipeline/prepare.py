@@ -4,22 +4,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.shapes import Market, Shape, shapes
-from optimizer.cost.shortfall import shortfall
+from optimizer.cost.shortfall import shortfall, smallest_replica
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.columns import Column, columns_of
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
-from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.request import Progress, Request
 from optimizer.topology.classes import NodeClass, node_classes
 from optimizer.topology.graph import Topology, build
 
-LARGEST_REPLICA = 64
-"""GPUs of one replica up to which all layouts are tried; larger ones only when none of these is admissible."""
+MULTIPLE = 4
+"""Replicas of up to so many times the GPUs of the smallest that fits are tried; more GPUs only add stages to it."""
+
+ALWAYS_TRIED = 16
+"""Replicas of up to so many GPUs are tried in any case."""
+
+LARGEST_SOUGHT = 128
+"""GPUs up to which the smallest replica that fits is sought."""
 
 FEW_NODES = 4
 """Up to so many nodes each is a class of its own, so that every footprint is tried on every node."""
@@ -45,11 +51,8 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
     classes = classes_of(topology)
     usable = _usable(topology)
     market = market_of(cluster, request.model, request.workload)
-    for largest in (LARGEST_REPLICA, len(topology.gpus)):
-        chosen = {t: _layouts(request, min(n, largest, request.max_gpus or n), labels) for t, n in usable.items()}
-        priced = tuple(shapes(topology, classes, chosen, market))
-        if any(shape.points for shape in priced) or largest >= len(topology.gpus):
-            break
+    chosen = {t: _layouts(request, _largest(request, market, t, n), labels) for t, n in usable.items()}
+    priced = tuple(shapes(topology, classes, chosen, market))
     progress(f"{len(priced)} shapes of {sum(map(len, chosen.values()))} layouts priced")
     columns = columns_of(topology, classes, priced, _prices(request))
     if not columns:
@@ -68,6 +71,20 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         replicas=request.fix.get("dp"),
     )
     return Prepared(topology, classes, market, priced, columns, replace(instance, columns=essential(instance)))
+
+
+def _largest(request: Request, market: Market, gpu_type: str, gpus: int) -> int:
+    """Return the GPUs of the largest replica that is tried: a multiple of the smallest that fits, or what was fixed."""
+    weights, kv = weights_of(request), request.workload.kv_cache
+    smallest = smallest_replica(market, gpu_type, min(gpus, LARGEST_SOUGHT), weights, kv)
+    reach = max(ALWAYS_TRIED, MULTIPLE * smallest.world_size) if smallest else LARGEST_SOUGHT
+    fixed = request.fix.get("tp", 1) * request.fix.get("pp", 1)
+    return min(gpus, max(reach, fixed), request.max_gpus or gpus)
+
+
+def weights_of(request: Request) -> tuple[Scheme, ...]:
+    """Return the weight precisions that may be chosen: the workload's, else the checkpoint's."""
+    return request.workload.weights or (request.model.checkpoint_scheme,)
 
 
 def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
@@ -99,8 +116,7 @@ def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) ->
 def _layouts(request: Request, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:
     """Return the admissible layouts that agree with what was fixed or named."""
     model, workload = request.model, request.workload
-    weights = workload.weights or (model.checkpoint_scheme,)
-    every = layouts(model, gpus, weights=weights, kv=workload.kv_cache, engine=workload.engine.name)
+    every = layouts(model, gpus, weights=weights_of(request), kv=workload.kv_cache, engine=workload.engine.name)
     fixed = {key: n for key, n in request.fix.items() if key != "dp"}
     return tuple(
         layout

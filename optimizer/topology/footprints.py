@@ -16,6 +16,9 @@ from optimizer.topology.graph import Topology
 EXHAUSTIVE = 400
 """Up to so many ways to fill a node all are tried; beyond, only parts on the fewest islands, islands in order."""
 
+FEW_CLASSES = 8
+"""Up to so many classes of nodes a replica may span any of them; beyond, those of one leaf group."""
+
 FEW_NODES = 5
 """Up to so many nodes of different classes all orders are tried; beyond, classes in order."""
 
@@ -172,11 +175,27 @@ def _class_orders(
 ) -> Iterator[tuple[int, ...]]:
     """Yield which class each node is of, in rank order: all orders where the nodes are few."""
     usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
-    for chosen in combinations_with_replacement(usable, len(cuts)):
-        if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
-            continue
-        orders = [chosen] if len(set(chosen)) == 1 or len(cuts) > FEW_NODES else sorted(set(permutations(chosen)))
-        yield from (o for o in orders if all(fillings[key] for key in zip(o, cuts, strict=True)))
+    for near in _neighbourhoods(classes, usable, len(cuts)):
+        for chosen in combinations_with_replacement(near, len(cuts)):
+            if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
+                continue
+            few = len(set(chosen)) > 1 and len(cuts) <= FEW_NODES
+            orders = sorted(set(permutations(chosen))) if few else [chosen]
+            yield from (o for o in orders if all(fillings[key] for key in zip(o, cuts, strict=True)))
+
+
+def _neighbourhoods(classes: Sequence[NodeClass], usable: Sequence[int], spread: int) -> list[list[int]]:
+    """Return the sets of classes that one replica may span: all together where classes are few.
+
+    Beyond, a replica stays in one leaf group, unless none of them has nodes enough for it.
+    """
+    if len(usable) <= FEW_CLASSES or spread == 1:
+        return [list(usable)]
+    groups: dict[str | None, list[int]] = {}
+    for index in usable:
+        groups.setdefault(classes[index].leaf, []).append(index)
+    roomy = [group for group in groups.values() if sum(len(classes[i].nodes) for i in group) >= spread]
+    return roomy or [list(usable)]
 
 
 def _combined(options: Sequence[tuple[Parts, ...]]) -> Iterator[tuple[Parts, ...]]:

@@ -94,7 +94,7 @@ def test_latency_takes_the_fastest_replica_and_no_more() -> None:
 def test_ttft_is_that_of_the_slowest_replica() -> None:
     one = column((2,), gives=point(concurrency=1, ttft_s=0.1))
     many = column((4,), gives=point(concurrency=3, ttft_s=0.3))
-    choice = solved(instance(nodes(1, 8), one, many, objective="ttft", load=workload(concurrency=4)))
+    choice = solved(instance(nodes(1, 7), one, many, objective="ttft", load=workload(concurrency=4)))
     assert choice is not None
     assert choice.replicas == (1, 1)
     assert choice.bound == 0.3
