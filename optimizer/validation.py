@@ -123,7 +123,7 @@ def validate(
     def case_of(row: Row) -> tuple[Case, int]:
         gpu = load_gpu(_needed(row, "gpu"))
         model, engine = load_model(_needed(row, "model")), load_engine(row.get("engine") or "vllm")
-        return _case(row, model, gpu, engine, load_calibration(gpu))
+        return row_case(row, model, gpu, engine, load_calibration(gpu))
 
     return Validation(tuple(_predicted(index, row, case_of) for index, row in enumerate(rows)))
 
@@ -185,8 +185,10 @@ def _choice(row: Row, engine: EngineSpec) -> EngineChoice:
     )
 
 
-def _case(row: Row, model: ModelSpec, gpu: GpuSpec, engine: EngineSpec, calibration: Calibration) -> tuple[Case, int]:
-    """Return the replica of a row and how many of it run side by side."""
+def row_case(
+    row: Row, model: ModelSpec, gpu: GpuSpec, engine: EngineSpec, calibration: Calibration
+) -> tuple[Case, int]:
+    """Return the replica of a row and how many of it run side by side; InputError says why it cannot be priced."""
     layout, replicas = _layout(row, model)
     _admit(model, layout, engine)
     if row.get("max_model_len"):

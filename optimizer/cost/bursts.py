@@ -73,47 +73,55 @@ def _side_by_side(batch: Batch, prompts: float) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """How a closed loop of equal requests renews itself."""
+    """How a closed loop of requests renews itself."""
 
     decode_s: float
     """A step of decodes only."""
     mixed_s: float
     """A step that also prefills, through all stages."""
     extra_s: float
-    """What it adds on the stage that limits the rate."""
+    """What all steps that prefill add to steps of decodes only, on the stage that limits the rate, while every request
+    is renewed once."""
     mixed_steps: float
-    """Steps that prefill, while every request is renewed once."""
+    """How many steps prefill meanwhile."""
     chunks: int
     """Steps one prompt needs."""
 
 
 def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float | None = None) -> Turnover:
-    """Return the steps in which ``running`` requests are renewed."""
+    """Return the steps in which ``running`` requests are renewed: one prompt alone, the others side by side."""
     micro = min(case.layout.pp, max(1, int(running)))
     decodes, context, todo = running / micro, mean_context(workload), new_tokens(workload)
     plain = Batch(decodes=decodes, context=context, distinct=distinct)
+    decode_s, stages = step(case, plain).total, stage_seconds(case, plain)
+    spare_s = decode_s - sum(stage.total for stage in stages) if micro == 1 else 0.0
     budget = max(1.0, case.engine.max_num_batched_tokens - decodes / case.layout.attn_dp) * case.layout.attn_dp
     chunks = ceil(todo / budget)
-    mixed_steps = _mixed_steps(workload, running, todo, budget, chunks)
-    together = running * chunks / mixed_steps
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
-    mixed = Batch(together, todo / chunks, past, max(0.0, decodes - together), context, distinct)
-    decode_s = step(case, plain).total
-    stages = stage_seconds(case, plain)
-    waiting_s = decode_s - sum(stage.total for stage in stages) if micro == 1 else 0.0
-    extra_s = max(m.total - p.total for m, p in zip(stage_seconds(case, mixed), stages, strict=True))
-    return Turnover(decode_s, step(case, mixed).total, max(0.0, extra_s - max(0.0, waiting_s)), mixed_steps, chunks)
+
+    def mixed(prompts: float) -> Batch:
+        return Batch(prompts, todo / chunks, past, max(0.0, decodes - prompts), context, distinct)
+
+    def extra(batch: Batch) -> float:
+        slowest = max(m.total - p.total for m, p in zip(stage_seconds(case, batch), stages, strict=True))
+        return max(0.0, slowest - max(0.0, spare_s))
+
+    together = _prompts_together(workload, running, max(1.0, budget / todo))
+    others = (running - 1.0) * chunks / together
+    full = mixed(min(together, max(1.0, running - 1.0)))
+    extra_s = chunks * extra(mixed(1.0)) + (others * extra(full) if others else 0.0)
+    return Turnover(decode_s, step(case, full).total, extra_s, chunks + others, chunks)
 
 
-def _mixed_steps(workload: WorkloadSpec, running: float, todo: float, budget: float, chunks: int) -> float:
-    """Return the steps that prefill while all ``running`` requests are renewed once.
+def _prompts_together(workload: WorkloadSpec, running: float, fill: float) -> float:
+    """Return how many prompts share a step that prefills; ``fill`` use up its token budget.
 
-    Requests of one length that start together finish together, so their successors fill the token budget. Lengths that
-    vary spread the ends over the steps of an answer (a range of sqrt(12) cv OSL), one or more per step.
+    Requests of one length that start together finish together, so their successors fill the budget. Lengths that vary
+    spread the ends over the steps of an answer (a range of sqrt(12) cv OSL): then one at a time, or as many as end
+    in one step.
     """
-    filled = 1.0 + (running - 1.0) * todo / budget
     spread = min(1.0, workload.osl.cv * 12**0.5) * workload.osl.mean
-    return min(running * chunks, max(filled, chunks, min(running, spread) * chunks))
+    return max(1.0, min(fill, running, running / max(1.0, spread)))
 
 
 def closed_loop_tokens_per_s(
@@ -127,5 +135,5 @@ def closed_loop_tokens_per_s(
     turn = turnover(case, workload, concurrency, distinct)
     waves = max(2.0, requests / concurrency)
     steps = waves * workload.osl.mean
-    seconds = steps * turn.decode_s + (waves - 1.0) * turn.mixed_steps * turn.extra_s
+    seconds = steps * turn.decode_s + (waves - 1.0) * turn.extra_s
     return steps * concurrency / seconds

@@ -55,15 +55,10 @@ def _flat_all_reduce(at: Link, message_bytes: float, ranks: int, bytes_per_s: fl
 
     The engine's own kernel up to its limit; else the library, which picks the faster of ring and in-switch reduction.
     """
-    custom = at.custom
-    if custom is not None and message_bytes <= custom.limit.get(ranks, 0):
+    own = at.own.get(ranks)
+    if own is not None and message_bytes <= own.limit:
         volume = volume_factor("all_reduce", ranks) * message_bytes
-        return (
-            custom.base
-            + (ranks - 1) * custom.hop
-            + volume / (custom.efficiency * bytes_per_s)
-            + custom.ramp * sqrt(message_bytes / MB)
-        )
+        return own.base + volume / (own.efficiency * bytes_per_s) + own.ramp * sqrt(message_bytes / MB)
     ring = _fitted(at.operations["all_reduce"], "all_reduce", message_bytes, ranks, bytes_per_s)
     switch = at.in_switch
     if switch is None or ranks < switch.min_ranks:

@@ -7,6 +7,7 @@ from optimizer.cost.quantities import Estimate, Phases
 from optimizer.cost.serving import closed_loop
 from optimizer.cost.step import decode, prefill
 from optimizer.cost.work import work
+from optimizer.inputs.model import Latent, MixtureOfExperts
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -41,8 +42,24 @@ def notes(case: Case) -> tuple[str, ...]:
     said = []
     if fits.gpu != gpu:
         said.append(f"{gpu} has no calibration: priced from its datasheet with the efficiencies measured on {fits.gpu}")
-    said += [f"{fits.gpu}: {family} not measured: {origin}" for family, origin in sorted(fits.borrowed.items())]
+    used = _families(case)
+    said += [
+        f"{fits.gpu}: {family} not measured, taken from {origin}"
+        for family, origin in sorted(fits.borrowed.items())
+        if used.intersection(family.replace(",", " ").split())
+    ]
     return tuple(said)
+
+
+def _families(case: Case) -> set[str]:
+    """Return the words by which calibrations name the families this case is priced with."""
+    group = case.wiring.group
+    words = {"kernel", "host", "elementwise", "gemm", group.inner, group.outer}
+    words |= {hop.medium for hop in case.wiring.hops}
+    for run in case.model.runs:
+        words.add("mla" if isinstance(run.attention, Latent) else "attention")
+        words.update({"moe"} if isinstance(run.feed_forward, MixtureOfExperts) else ())
+    return words
 
 
 def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> float:

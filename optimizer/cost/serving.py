@@ -35,8 +35,7 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
     osl = workload.osl.mean
     turn = turnover(case, workload, running)
     life = osl - 1 + turn.chunks
-    mixed = turn.mixed_steps
-    cycle_s = max(life, mixed) * turn.decode_s + mixed * turn.extra_s
+    cycle_s = max(life, turn.mixed_steps) * turn.decode_s + turn.extra_s
     start_s = max(0.5 * cycle_s / life, case.calibration.host.step_base * case.layout.pp)
     own_s = turn.chunks * turn.mixed_s + start_s
     requests_per_s = running / (cycle_s + front_end(case, workload))

@@ -7,7 +7,7 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil
 
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part, reduce_scatter
@@ -217,8 +217,7 @@ def _host(case: Case, batch: Batch, rows: float, launches: int, pieces: int) -> 
     host = case.calibration.host
     sizes = case.engine.cuda_graph_sizes
     piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
-    seconds = pieces * host.piece if piecewise else launches * host.launch
-    return host.step_floor + seconds * (1.0 + host.launch_per_doubling * log2(case.layout.tp))
+    return host.step_floor + (pieces * host.piece if piecewise else launches * host.launch)
 
 
 def _hand_overs(case: Case, batch: Batch) -> float:

@@ -53,16 +53,14 @@ class CollectiveFit(Record):
     """Cost of mid-sized messages."""
 
 
-class CustomAllReduce(Record):
-    """The engine's own all-reduce for short messages inside one fast domain, as replayed from a graph."""
+class OwnAllReduce(Record):
+    """The engine's own all-reduce among so many ranks of one fast domain, as replayed from a graph."""
 
     base: Seconds
-    hop: Seconds
-    """Per peer."""
     efficiency: Share
     ramp: Seconds = 0.0
-    limit: Annotated[dict[int, Bytes], BeforeValidator(_by_count)]
-    """Longest message by ranks; a group size that is not named uses NCCL."""
+    limit: Bytes
+    """Longest message; NCCL takes longer ones."""
 
 
 class InSwitch(Record):
@@ -78,7 +76,8 @@ class Link(Record):
     """What one kind of link reaches."""
 
     operations: dict[Operation, CollectiveFit]
-    custom: CustomAllReduce | None = None
+    own: Annotated[dict[int, OwnAllReduce], BeforeValidator(_by_count)] = Field(default_factory=dict)
+    """By ranks; group sizes that are not named use NCCL."""
     in_switch: InSwitch | None = None
 
 
@@ -87,8 +86,6 @@ class Host(Record):
 
     launch: Seconds
     """One kernel launched outside a captured graph."""
-    launch_per_doubling: Annotated[float, Field(ge=0)]
-    """Share by which a launch slows with every doubling of the TP group."""
     piece: Seconds
     """One launch between the captured pieces of a short prefill."""
     step_floor: Seconds
