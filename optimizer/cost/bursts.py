@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from optimizer.cost.case import Case
-from optimizer.cost.step import Batch, stage_seconds, step
+from optimizer.cost.quantities import Breakdown
+from optimizer.cost.step import Batch, Seconds, stage_seconds, step, through
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -75,7 +76,7 @@ def _side_by_side(batch: Batch, prompts: float) -> Batch:
 class Turnover:
     """How a closed loop of requests renews itself."""
 
-    decode_s: float
+    decode: Breakdown
     """A step of decodes only."""
     mixed_s: float
     """A step that also prefills, through all stages."""
@@ -93,8 +94,9 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     micro = min(case.layout.pp, max(1, int(running)))
     decodes, context, todo = running / micro, mean_context(workload), new_tokens(workload)
     plain = Batch(decodes=decodes, context=context, distinct=distinct)
-    decode_s, stages = step(case, plain).total, stage_seconds(case, plain)
-    spare_s = decode_s - sum(stage.total for stage in stages) if micro == 1 else 0.0
+    stages = stage_seconds(case, plain)
+    decode = through(case, plain, stages)
+    spare_s = decode.total - sum([stage.total for stage in stages]) if micro == 1 else 0.0
     budget = max(1.0, case.engine.max_num_batched_tokens - decodes / case.layout.attn_dp) * case.layout.attn_dp
     chunks = ceil(todo / budget)
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
@@ -102,15 +104,16 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     def mixed(prompts: float) -> Batch:
         return Batch(prompts, todo / chunks, past, max(0.0, decodes - prompts), context, distinct)
 
-    def extra(batch: Batch) -> float:
-        slowest = max(m.total - p.total for m, p in zip(stage_seconds(case, batch), stages, strict=True))
+    def extra(mixed_stages: tuple[Seconds, ...]) -> float:
+        slowest = max([m.total - p.total for m, p in zip(mixed_stages, stages, strict=True)])
         return max(0.0, slowest - max(0.0, spare_s))
 
     together = _prompts_together(workload, running, max(1.0, budget / todo))
     others = (running - 1.0) * chunks / together
     full = mixed(min(together, max(1.0, running - 1.0)))
-    extra_s = chunks * extra(mixed(1.0)) + (others * extra(full) if others else 0.0)
-    return Turnover(decode_s, step(case, full).total, extra_s, chunks + others, chunks)
+    full_stages = stage_seconds(case, full)
+    extra_s = others * extra(full_stages) + chunks * extra(stage_seconds(case, mixed(1.0)))
+    return Turnover(decode, through(case, full, full_stages).total, extra_s, chunks + others, chunks)
 
 
 def _prompts_together(workload: WorkloadSpec, running: float, fill: float) -> float:
@@ -135,5 +138,5 @@ def closed_loop_tokens_per_s(
     turn = turnover(case, workload, concurrency, distinct)
     waves = max(2.0, requests / concurrency)
     steps = waves * workload.osl.mean
-    seconds = steps * turn.decode_s + (waves - 1.0) * turn.extra_s
+    seconds = steps * turn.decode.total + (waves - 1.0) * turn.extra_s
     return steps * concurrency / seconds

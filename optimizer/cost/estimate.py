@@ -1,13 +1,16 @@
 """One replica priced at one operating point: memory, time, rate, where the seconds go, and what is not measured."""
 
-from optimizer.cost.bursts import mean_context, new_tokens
+from functools import lru_cache
+
+from optimizer.cost.bursts import new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import ledger
 from optimizer.cost.quantities import Estimate, Phases
 from optimizer.cost.serving import closed_loop
-from optimizer.cost.step import decode, prefill
-from optimizer.cost.work import work
-from optimizer.inputs.model import Latent, MixtureOfExperts
+from optimizer.cost.step import prefill
+from optimizer.cost.work import Same, work
+from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -27,7 +30,7 @@ def estimate(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         memory=memory,
         breakdown=Phases(
             prefill=prefill(case, min(todo, budget), workload.isl.mean - todo),
-            decode=decode(case, load.running, mean_context(workload)),
+            decode=load.decode,
         ),
         fits=not reasons,
         reasons=reasons,
@@ -38,28 +41,22 @@ def estimate(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
 
 def notes(case: Case) -> tuple[str, ...]:
     """Return what in this price is not measured on this GPU."""
-    fits, gpu = case.calibration, case.gpu.id
-    said = []
-    if fits.gpu != gpu:
-        said.append(f"{gpu} has no calibration: priced from its datasheet with the efficiencies measured on {fits.gpu}")
-    used = _families(case)
-    said += [
+    media = (case.wiring.group.inner, case.wiring.group.outer, *sorted({hop.medium for hop in case.wiring.hops}))
+    return _notes(Same(case.model), case.gpu.id, Same(case.calibration), media)
+
+
+@lru_cache(maxsize=1024)
+def _notes(model: Same[ModelSpec], gpu: str, calibration: Same[Calibration], media: tuple[str, ...]) -> tuple[str, ...]:
+    fits, used = calibration.value, {"kernel", "host", "elementwise", "gemm", *media}
+    for run in model.value.runs:
+        used.add("mla" if isinstance(run.attention, Latent) else "attention")
+        used.update({"moe"} if isinstance(run.feed_forward, MixtureOfExperts) else ())
+    kin = f"{gpu} has no calibration: priced from its datasheet with the shares of it measured on {fits.gpu}"
+    return (kin,) * (fits.gpu != gpu) + tuple(
         f"{fits.gpu}: {family} not measured, taken from {origin}"
         for family, origin in sorted(fits.borrowed.items())
         if used.intersection(family.replace(",", " ").split())
-    ]
-    return tuple(said)
-
-
-def _families(case: Case) -> set[str]:
-    """Return the words by which calibrations name the families this case is priced with."""
-    group = case.wiring.group
-    words = {"kernel", "host", "elementwise", "gemm", group.inner, group.outer}
-    words |= {hop.medium for hop in case.wiring.hops}
-    for run in case.model.runs:
-        words.add("mla" if isinstance(run.attention, Latent) else "attention")
-        words.update({"moe"} if isinstance(run.feed_forward, MixtureOfExperts) else ())
-    return words
+    )
 
 
 def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> float:

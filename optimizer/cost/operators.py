@@ -134,8 +134,3 @@ def moe(experts: Experts, tokens: float, distinct: float | None = None) -> float
 def elementwise(bytes_per_token: float, tokens: float, at_bytes_per_s: float) -> float:
     """Return the seconds of norms, rotary embedding, activation and copies: pure traffic."""
     return tokens * bytes_per_token / at_bytes_per_s
-
-
-def head(matrix: Matrix, rows: float, per_sequence_s: float) -> float:
-    """Return the seconds of the LM head for ``rows`` sequences that need a token, and of sampling it."""
-    return gemm(matrix, rows) + rows * per_sequence_s

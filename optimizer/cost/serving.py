@@ -11,6 +11,7 @@ from math import log
 
 from optimizer.cost.bursts import front_end, turnover
 from optimizer.cost.case import Case
+from optimizer.cost.quantities import Breakdown
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -27,6 +28,8 @@ class Load:
     requests_per_s: float
     prefill_share: float
     """Share of time that prefill adds to decoding: the load that queues form on."""
+    decode: Breakdown
+    """One step of decodes only."""
 
 
 def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
@@ -34,8 +37,9 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
     running = min(float(concurrency), float(case.engine.max_num_seqs * case.layout.attn_dp))
     osl = workload.osl.mean
     turn = turnover(case, workload, running)
+    decode_s = turn.decode.total
     life = osl - 1 + turn.chunks
-    cycle_s = max(life, turn.mixed_steps) * turn.decode_s + turn.extra_s
+    cycle_s = max(life, turn.mixed_steps) * decode_s + turn.extra_s
     start_s = max(0.5 * cycle_s / life, case.calibration.host.step_base * case.layout.pp)
     own_s = turn.chunks * turn.mixed_s + start_s
     requests_per_s = running / (cycle_s + front_end(case, workload))
@@ -44,9 +48,10 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
         concurrency=concurrency,
         running=running,
         ttft_s=front_end(case, workload) + own_s + waiting_s,
-        tpot_s=max(turn.decode_s, (cycle_s - own_s) / max(1, osl - 1)),
+        tpot_s=max(decode_s, (cycle_s - own_s) / max(1, osl - 1)),
         requests_per_s=requests_per_s,
-        prefill_share=1.0 - life * turn.decode_s / cycle_s,
+        prefill_share=1.0 - life * decode_s / cycle_s,
+        decode=turn.decode,
     )
 
 
@@ -76,6 +81,7 @@ def open_loop(case: Case, workload: WorkloadSpec, requests_per_s: float, limit: 
     return Load(
         concurrency=high + waiting_s * requests_per_s, running=high, ttft_s=load.ttft_s + waiting_s,
         tpot_s=load.tpot_s, requests_per_s=requests_per_s, prefill_share=load.prefill_share,
+        decode=load.decode,
     )  # fmt: skip
 
 

@@ -17,12 +17,11 @@ from optimizer.cost.operators import (
     causal_pairs,
     elementwise,
     gemm,
-    head,
     moe,
     roofline,
 )  # fmt: skip
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.work import LayerWork, Work, work
+from optimizer.cost.work import LayerWork, StageWork, Work, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +72,22 @@ def decode(case: Case, batch: float, context: float) -> Breakdown:
 
 def step(case: Case, batch: Batch) -> Breakdown:
     """Return the seconds of one (micro-)batch through all stages, hand-overs included."""
-    stages = stage_seconds(case, batch)
-    parts = [sum(getattr(s, name) for s in stages) for name in ("gemm", "attention", "collectives", "overhead")]
-    floor = case.calibration.host.step_floor if batch.prompts == 0 else 0.0
-    pipeline = _hand_overs(case, batch)
-    slack = max(0.0, floor - sum(parts) - pipeline)
-    return Breakdown(parts[0], parts[1], parts[2], pipeline, parts[3] + slack)
+    return through(case, batch, stage_seconds(case, batch))
+
+
+def through(case: Case, batch: Batch, stages: tuple[Seconds, ...]) -> Breakdown:
+    """Return the seconds through ``stages``, which are those of ``batch``."""
+    gemm_s = attention_s = collectives_s = overhead_s = 0.0
+    for stage in stages:
+        gemm_s += stage.gemm
+        attention_s += stage.attention
+        collectives_s += stage.collectives
+        overhead_s += stage.overhead
+    pipeline_s = _hand_overs(case, batch)
+    if batch.prompts == 0:
+        busy_s = gemm_s + attention_s + collectives_s + overhead_s + pipeline_s
+        overhead_s += max(0.0, case.calibration.host.step_floor - busy_s)
+    return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
 
 
 def stage_seconds(case: Case, batch: Batch) -> tuple[Seconds, ...]:
@@ -86,11 +95,8 @@ def stage_seconds(case: Case, batch: Batch) -> tuple[Seconds, ...]:
     constants = work(case)
     rows = _rows(case, batch)
     layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
-    last = len(constants.counts) - 1
-    return tuple(
-        _stage(case, constants, layers, counts, batch, rows, (stage == 0, stage == last))
-        for stage, counts in enumerate(constants.counts)
-    )
+    shapes = [_stage(case, constants, layers, shape, batch, rows) for shape in constants.shapes]
+    return tuple([shapes[index] for index in constants.order])
 
 
 def is_captured(case: Case, batch: Batch) -> bool:
@@ -162,10 +168,11 @@ def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
 def _collectives(case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float) -> float:
     """Return one layer's communication inside the stage."""
     layout, group, fits = case.layout, case.wiring.group, case.calibration
+    if layout.ranks_per_stage == 1:
+        return 0.0
     seconds = 0.0
     if kind.all_reduces:
-        message = rows * constants.hidden_bytes
-        seconds += kind.all_reduces * all_reduce(fits, message, part(group, layout.tp))
+        seconds += kind.all_reduces * _tp_all_reduce(case, constants, rows)
     if kind.exchanges:
         everyone = part(group, layout.tp * layout.attn_dp)
         message = rows * layout.attn_dp * constants.hidden_bytes
@@ -181,46 +188,54 @@ def _collectives(case: Case, constants: Work, kind: LayerWork, batch: Batch, row
 
 
 def _stage(
-    case: Case, constants: Work, layers: list[tuple[float, float, float, float]], counts: tuple[int, ...],
-    batch: Batch, rows: float, ends: tuple[bool, bool],
-) -> Seconds:  # fmt: skip
+    case: Case,
+    constants: Work,
+    layers: list[tuple[float, float, float, float]],
+    shape: StageWork,
+    batch: Batch,
+    rows: float,
+) -> Seconds:
     """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
     gemm_s = attention_s = collectives_s = overhead_s = 0.0
-    kernels = launches = pieces = 0
-    for count, layer, kind in zip(counts, layers, constants.kinds, strict=True):
+    for count, layer in zip(shape.counts, layers, strict=True):
         gemm_s += count * layer[0]
         attention_s += count * layer[1]
         collectives_s += count * layer[2]
         overhead_s += count * layer[3]
-        kernels += count * kind.kernels
-        launches += count * kind.launches
-        pieces += count * kind.pieces
-    first, last = ends
-    tp_group = part(case.wiring.group, case.layout.tp)
-    if first:
-        collectives_s += all_reduce(case.calibration, rows * constants.hidden_bytes, tp_group)
-    if last:
+    overhead_s += shape.kernels * case.calibration.kernel
+    if shape.is_first:
+        collectives_s += _tp_all_reduce(case, constants, rows)
+    if shape.is_last:
         finished = (batch.prompts + batch.decodes) / case.layout.attn_dp
-        gemm_s += head(constants.head, finished, 0.0)
+        gemm_s += gemm(constants.head, finished)
         overhead_s += finished * case.calibration.host.per_sequence
+        tp_group = part(case.wiring.group, case.layout.tp)
         collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
-    overhead_s += kernels * case.calibration.kernel
     gpu_s = gemm_s + attention_s + collectives_s + overhead_s
-    waiting_s = max(0.0, _host(case, batch, rows, launches, pieces) - gpu_s)
+    waiting_s = max(0.0, _host(case, batch, rows, shape) - gpu_s)
     return Seconds(gemm_s, attention_s, collectives_s, overhead_s + waiting_s)
 
 
-def _host(case: Case, batch: Batch, rows: float, launches: int, pieces: int) -> float:
+def _tp_all_reduce(case: Case, constants: Work, rows: float) -> float:
+    if case.layout.tp == 1:
+        return 0.0
+    return all_reduce(case.calibration, rows * constants.hidden_bytes, part(case.wiring.group, case.layout.tp))
+
+
+def _host(case: Case, batch: Batch, rows: float, stage: StageWork) -> float:
     """Return the seconds the host needs to launch a stage's kernels; 0 when a whole graph is replayed."""
     if is_captured(case, batch):
         return 0.0
     host = case.calibration.host
     sizes = case.engine.cuda_graph_sizes
     piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
-    return host.step_floor + (pieces * host.piece if piecewise else launches * host.launch)
+    return host.step_floor + (stage.pieces * host.piece if piecewise else stage.launches * host.launch)
 
 
 def _hand_overs(case: Case, batch: Batch) -> float:
     """Return the seconds of all hand-overs between stages: hidden state and residual of every row."""
-    message = 2.0 * _rows(case, batch) * work(case).hidden_bytes if case.wiring.hops else 0.0
-    return sum([hand_over(case.calibration, message, hop, case.layout.tp) for hop in case.wiring.hops])
+    if not case.wiring.hops:
+        return 0.0
+    message = 2.0 * _rows(case, batch) * work(case).hidden_bytes
+    each = {hop: hand_over(case.calibration, message, hop, case.layout.tp) for hop in set(case.wiring.hops)}
+    return sum([each[hop] for hop in case.wiring.hops])

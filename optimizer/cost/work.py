@@ -71,12 +71,27 @@ class LayerWork:
 
 
 @dataclass(frozen=True, slots=True)
+class StageWork:
+    """What stages of one shape hold."""
+
+    counts: tuple[int, ...]
+    """Layers of each kind."""
+    is_first: bool
+    is_last: bool
+    kernels: int
+    launches: int
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """All a replica does, per rank."""
 
     kinds: tuple[LayerWork, ...]
-    counts: tuple[tuple[int, ...], ...]
-    """Layers of each kind, per stage."""
+    shapes: tuple[StageWork, ...]
+    """Stages that differ."""
+    order: tuple[int, ...]
+    """The shape of every stage."""
     head: Matrix
     hidden_bytes: float
     """Activations of one token between layers."""
@@ -117,11 +132,15 @@ def _work(
     model: Same[ModelSpec], layout: Layout, gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float
 ) -> Work:
     spec, rates = model.value, Rates(gpu.value, calibration.value, speed)
-    kinds = _kinds(spec)
+    runs = _kinds(spec)
+    kinds = tuple(_layer(spec, run, layout, rates) for run in runs)
+    stages = _stages(kinds, _counts(spec, layout, runs))
+    shapes = tuple(dict.fromkeys(stages))
     first = spec.runs[0].attention
     return Work(
-        kinds=tuple(_layer(spec, run, layout, rates) for run in kinds),
-        counts=_counts(spec, layout, kinds),
+        kinds=kinds,
+        shapes=shapes,
+        order=tuple(map(shapes.index, stages)),
         head=matrix(spec.hidden, spec.vocab / layout.tp, scheme_of(spec, layout, "head"), rates),
         hidden_bytes=spec.hidden * ACTIVATION_BYTES,
         query_bytes=first.heads * first.head_dim * ACTIVATION_BYTES,
@@ -154,6 +173,17 @@ def _counts(model: ModelSpec, layout: Layout, kinds: tuple[LayerRun, ...]) -> tu
         stages.append(tuple(held))
         start += layers
     return tuple(stages)
+
+
+def _stages(kinds: tuple[LayerWork, ...], counts: tuple[tuple[int, ...], ...]) -> list[StageWork]:
+    def total(held: tuple[int, ...], of: str) -> int:
+        return sum(count * int(getattr(kind, of)) for count, kind in zip(held, kinds, strict=True))
+
+    last = len(counts) - 1
+    return [
+        StageWork(held, i == 0, i == last, *(total(held, of) for of in ("kernels", "launches", "pieces")))
+        for i, held in enumerate(counts)
+    ]
 
 
 def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> LayerWork:
