@@ -99,7 +99,7 @@ def _interconnect(draw: st.DrawFn, gpus: int) -> dict[str, object]:
 
 @st.composite
 def _template(draw: st.DrawFn, gpus: int) -> NodeTemplate:
-    mixed = gpus > 1 and draw(st.integers(0, 5)) == 0
+    mixed = gpus > 1 and draw(st.integers(0, 3)) == 0
     nics = draw(st.sampled_from([None, 1, 1, 2, gpus, gpus]))
     wires = draw(_interconnect(gpus))
     kind = draw(st.sampled_from(["big", "big", "small"]))
@@ -140,8 +140,8 @@ def _faults(draw: st.DrawFn, nodes: list[tuple[str, int, bool]]) -> tuple[Overri
 
 @st.composite
 def clusters(draw: st.DrawFn) -> ClusterSpec:
-    """One to three nodes with at most 8 GPUs in all, equal or not."""
-    nodes = draw(st.sampled_from([1, 2, 2, 3]))
+    """One to six nodes with at most 8 GPUs in all, equal or not."""
+    nodes = draw(st.sampled_from([1, 2, 2, 3, 3, 4, 5, 6]))
     equal = nodes > 1 and draw(st.booleans())
     sizes = [draw(st.integers(1, min(4, MAX_GPUS // nodes)))] * nodes if equal else _sizes(draw, nodes)
     kinds = {f"t{size}": draw(_template(size)) for size in sorted(set(sizes))}
@@ -155,7 +155,7 @@ def clusters(draw: st.DrawFn) -> ClusterSpec:
 
 
 def _sizes(draw: st.DrawFn, nodes: int) -> list[int]:
-    sizes = [draw(st.sampled_from([1, 1, 2, 2, 3, 4])) for _ in range(nodes)]
+    sizes = [draw(st.sampled_from([1, 1, 2, 2, 3, 4] if nodes < 4 else [1, 1, 1, 2])) for _ in range(nodes)]
     while sum(sizes) > MAX_GPUS:
         sizes[sizes.index(max(sizes))] -= 1
     return sizes
@@ -216,12 +216,18 @@ def workloads(draw: st.DrawFn) -> WorkloadSpec:
     )  # fmt: skip
 
 
+def instances() -> st.SearchStrategy[Instance]:
+    """Whole problems; every other one is about links that replicas have to share."""
+    return st.one_of(
+        _problems(clusters(), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0)), _problems(contended(), (1.5, 1.9, 2.5))
+    )
+
+
 @st.composite
-def instances(draw: st.DrawFn) -> Instance:
-    """Whole problems; the weights need from half a GPU to more than there are."""
-    model, cluster = draw(models()), draw(clusters())
-    share = draw(st.sampled_from([0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0]))
-    weights = 2 * total_parameters(model) / share
+def _problems(draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tuple[float, ...]) -> Instance:
+    """Problems whose weights need about so many GPUs as ``shares`` says."""
+    model, cluster = draw(models()), draw(where)
+    weights = 2 * total_parameters(model) / draw(st.sampled_from(shares))
     sizes = {"big": 1.0, "small": draw(st.sampled_from([0.6, 1.0, 1.5]))}
     gpus = {
         name: spec.model_copy(update={"memory": round(sizes[name] * weights + _ENGINE_BYTES)})
@@ -230,3 +236,23 @@ def instances(draw: st.DrawFn) -> Instance:
     return Instance(
         cluster.model_copy(update={"gpus": gpus}), model, draw(workloads()), draw(st.sampled_from(OBJECTIVES))
     )
+
+
+@st.composite
+def contended(draw: st.DrawFn) -> ClusterSpec:
+    """Small nodes behind few slow NICs, so that replicas larger than a node have to share links."""
+    nodes, kind = draw(st.sampled_from([2, 2, 3, 4])), draw(st.sampled_from(["single", "pair", "mixed", "mixed pairs"]))
+    big, small = GpuGroup(gpu="big", count=1), GpuGroup(gpu="small", count=1)
+    gpus = {"single": (big,), "pair": (big, big), "mixed": (big, small), "mixed pairs": (big, small, big, small)}[kind]
+    template = NodeTemplate(
+        gpus=gpus[: MAX_GPUS // nodes], nvswitch=NvSwitch(bandwidth="450 GB/s"),
+        nics=Nics(count=draw(st.sampled_from([1, 1, 2])) if len(gpus) > 1 else 1,
+                  bandwidth=draw(st.sampled_from(["100 Gb/s", "16 Gb/s"]))),
+    )  # fmt: skip
+    entries = tuple(NodeEntry(name=f"n{i}", template="t") for i in range(nodes))
+    return ClusterSpec(
+        name="tiny", nodes=entries, templates={"t": template}, gpus=draw(_gpus()),
+        fabric=draw(_fabrics.filter(lambda fabric: fabric is not None)),
+        overrides=draw(_faults([(f"n{i}", len(template.gpus), True) for i in range(nodes)])),
+        prices={"big": "3 USD/h", "small": "1 USD/h"},
+    )  # fmt: skip

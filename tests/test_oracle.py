@@ -3,11 +3,23 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from oracle import Answer, best
-from strategies import Instance, instances
+from strategies import Instance, gpu_spec, instances
+from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node, seated
 
 from optimizer.errors import InfeasibleError, InputError
+from optimizer.inputs.cluster import (
+    ClusterSpec,
+    Fabric,
+    FatTree,
+    GpuGroup,
+    Nics,
+    NodeEntry,
+    NodeTemplate,
+    NvSwitch,
+    OneSwitch,
+)
 from optimizer.pipeline import Request, solve
-from optimizer.plan import Plan
+from optimizer.plan import ObjectiveName, Plan
 from optimizer.topology.graph import build
 from optimizer.verify import check
 
@@ -54,6 +66,47 @@ def compared(instance: Instance) -> None:
     else:
         with pytest.raises(InputError):
             planned(instance)
+
+
+# -- equal parts of one whole -------------------------------------------------------------------------------------
+
+TYPES = ("a", "b", "c")
+
+
+def one_of_each(fabric: Fabric) -> ClusterSpec:
+    """Return two nodes with a GPU of each of three types behind one NIC: a replica of two GPUs has to cross."""
+    template = NodeTemplate(
+        gpus=tuple(GpuGroup(gpu=name, count=1) for name in TYPES), nvswitch=NvSwitch(bandwidth="450 GB/s"),
+        nics=Nics(count=1, bandwidth="100 Gb/s"),
+    )  # fmt: skip
+    return ClusterSpec(
+        name="thirds", nodes=(NodeEntry(name="n0", template="t"), NodeEntry(name="n1", template="t")),
+        templates={"t": template}, gpus={name: gpu_spec(name, "3.2 GB") for name in TYPES}, fabric=fabric,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fabric", [OneSwitch(), FatTree(nodes_per_leaf=1, oversubscription=2.0)], ids=["nic-by-thirds", "uplink-by-thirds"]
+)
+def test_three_replicas_share_a_link_by_thirds(fabric: Fabric) -> None:
+    """Thirds have no finite decimal: rounding each up must not leave the third replica without its part."""
+    instance = Instance(one_of_each(fabric), TWO_LAYERS, WORKLOAD, "throughput")
+    plan = planned(instance)
+    assert plan is not None
+    assert plan.totals.replicas == 3
+    compared(instance)
+
+
+@pytest.mark.parametrize("objective", ["gpus", "latency"])
+def test_three_replicas_meet_a_demand_by_thirds(objective: ObjectiveName) -> None:
+    """The demand is what exactly three single GPUs serve; the fourth stays idle."""
+    where = one_node(4, "40 GB")
+    single = max(r.estimate.requests_per_s for r in seated(where) if len(r.gpus) == 1)
+    instance = Instance(where, TWO_LAYERS, WORKLOAD.model_copy(update={"request_rate": 3 * single}), objective)
+    compared(instance)
+
+
+# -- random instances ---------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))

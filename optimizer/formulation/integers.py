@@ -15,8 +15,14 @@ LARGEST = 2**62
 _SLACK = 1e-9
 """Relative rounding noise of float sums that is not a violation."""
 
-SHARE_STEPS = 10**6
-"""Quanta in a whole link."""
+SHARE_STEPS = 10**10
+"""Quanta in a whole link or demand."""
+
+_TOLERANCE = 5e-7
+"""Relative: what equal parts of a link or demand may miss by rounding each, half of what ``verify`` lets pass.
+
+Without it three thirds, each rounded, would neither fit on a link nor meet a demand.
+"""
 
 
 def gain_quantum(gains: Iterable[float]) -> float:
@@ -32,7 +38,12 @@ def gain(value: float, quantum: float) -> int:
 
 def need(share: float) -> int:
     """Return a share of a link in steps, rounded up."""
-    return math.ceil(share * SHARE_STEPS * (1 - _SLACK))
+    return math.ceil(share * SHARE_STEPS * (1 - _TOLERANCE))
+
+
+def part(value: float, demand: float) -> int:
+    """Return which part of a demand a column serves in steps, rounded down; never more than all of it."""
+    return min(SHARE_STEPS, math.floor(value / demand * SHARE_STEPS * (1 + _TOLERANCE)))
 
 
 def capacity(value: float, quantum: float) -> int:

@@ -71,9 +71,14 @@ def _most_tokens(decisions: Decisions) -> Goal:
 
 
 def _slowest(model: cp_model.CpModel, decisions: Decisions, seconds: Sequence[float]) -> Goal:
-    """Return the largest of the chosen replicas' seconds, as its place among all different ones: exact, no rounding."""
-    places = sorted(set(seconds))
-    place_of = {value: place for place, value in enumerate(places)}
+    """Return the largest of the chosen replicas' seconds, as its place among all different ones: exact, no quantum.
+
+    Seconds that agree to twelve digits are one place: sums of the same floats in another order are no difference.
+    """
+    same = {value: float(f"{value:.12g}") for value in seconds}
+    places = sorted(set(same.values()))
+    number = {rounded: place for place, rounded in enumerate(places)}
+    place_of = {value: number[rounded] for value, rounded in same.items()}
     slowest = model.new_int_var(0, max(len(places) - 1, 0), "slowest")
     for var, value in zip(decisions.replicas, seconds, strict=True):
         if place_of[value]:

@@ -7,7 +7,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column, Piece, pieces_of
 from optimizer.formulation.instance import demanded_concurrency
-from optimizer.formulation.integers import SHARE_STEPS, capacity, gain_quantum, guard, need, requirement
+from optimizer.formulation.integers import SHARE_STEPS, guard, need, part
 from optimizer.formulation.variables import Counted, Decisions, Named
 
 
@@ -114,9 +114,9 @@ def demand_is_met(model: cp_model.CpModel, decisions: Decisions) -> None:
         in_flight = _sum(decisions, lambda column: column.point.concurrency)
         model.add(in_flight <= clients if instance.objective == "throughput" else in_flight >= clients)
     elif instance.workload.request_rate is not None and instance.objective != "throughput":
-        quantum = gain_quantum([instance.workload.request_rate])
-        served = _sum(decisions, lambda column: capacity(column.point.requests_per_s, quantum))
-        model.add(served >= requirement(instance.workload.request_rate, quantum)).with_name("rate")
+        rate = instance.workload.request_rate
+        served = _sum(decisions, lambda column: part(column.point.requests_per_s, rate))
+        model.add(served >= SHARE_STEPS).with_name("rate")
 
 
 def _sum(decisions: Decisions, of: Callable[[Column], int]) -> cp_model.LinearExpr:
