@@ -1,4 +1,4 @@
-"""topology import: operators' own files in, a cluster out."""
+"""topology: operators' own files in, a cluster out; a cluster in, a picture out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from optimizer.cli import output
 from optimizer.cli.options import DebugOption, JsonOption
+from optimizer.cli.topology_show import show
 from optimizer.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     group = typer.Typer(help="Operators' own topology files in, pictures out.", no_args_is_help=True)
     group.command(name="import")(import_)
+    group.command()(show)
     app.add_typer(group, name="topology")
 
 
