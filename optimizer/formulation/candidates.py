@@ -16,6 +16,9 @@ from optimizer.layout import Layout
 from optimizer.plan import Candidate, Replica
 from optimizer.units import show_seconds
 
+EFFORT = 0.02
+"""Deterministic seconds spent on packing one candidate: it is context, not the answer, and needs no proof."""
+
 Key = tuple[Layout, str]
 """A layout on a GPU type."""
 
@@ -64,7 +67,7 @@ def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
     """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
     for of, meets in ((instance, True), (_without_demand(instance), False)):
         kept = essential(replace(of, columns=tuple(options)))
-        choice = choose(replace(of, columns=kept), Limits(), lambda _: None)
+        choice = choose(replace(of, columns=kept), Limits(effort=EFFORT), lambda _: None)
         if choice is not None:
             copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
             return _summed(instance, copies, meets=meets)

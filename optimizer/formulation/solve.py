@@ -21,6 +21,8 @@ class Limits:
     time_limit_s: float | None = None
     workers: int = 1
     seed: int = 0
+    effort: float | None = None
+    """Deterministic seconds after which to stop, the same on every machine; None: until proven."""
 
 
 Held = dict[str, dict[Piece, int]]
@@ -70,6 +72,8 @@ def _solver(limits: Limits) -> cp_model.CpSolver:
     solver.parameters.num_workers = limits.workers
     solver.parameters.random_seed = limits.seed
     solver.parameters.interleave_search = limits.workers > 1
+    if limits.effort is not None:
+        solver.parameters.max_deterministic_time = limits.effort
     if limits.time_limit_s is not None:
         solver.parameters.max_time_in_seconds = limits.time_limit_s
     return solver
