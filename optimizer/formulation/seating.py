@@ -1,10 +1,11 @@
 """From counts to seats: which GPU every rank of every chosen replica sits on, the same way every time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from optimizer.formulation.columns import Column, Piece
-from optimizer.formulation.solve import Choice
+from optimizer.formulation.solve import Choice, Held
 from optimizer.topology.classes import NodeClass, node_islands
 from optimizer.topology.footprints import stages_of, take
 from optimizer.topology.graph import Topology
@@ -35,23 +36,38 @@ def seat(
 
 def _host(classes: Sequence[NodeClass], columns: Sequence[Column], choice: Choice) -> Hosted:
     """Give every slot of every replica a node that still holds its piece; the widest replicas first."""
-    left = {node: dict(pieces) for node, pieces in choice.held.items()}
     copies = [column for column, n in zip(columns, choice.replicas, strict=True) for _ in range(n)]
     copies.sort(key=lambda column: (-len(column.pieces), -column.gpus))
+    stocks: dict[Piece, _Stock] = {}
     hosted = []
     for column in copies:
-        nodes: list[str] = []
-        for piece in column.pieces:
-            nodes.append(_fullest(classes[piece.node_class].nodes, left, piece, nodes))
-            left[nodes[-1]][piece] -= 1
-        hosted.append((column, tuple(nodes)))
+        nodes: dict[int, str] = {}
+        for piece in dict.fromkeys(column.pieces):
+            if piece not in stocks:
+                stocks[piece] = _stock(classes[piece.node_class].nodes, piece, choice.held)
+            slots = [slot for slot, own in enumerate(column.pieces) if own == piece]
+            nodes |= zip(slots, _fullest(stocks[piece], len(slots)), strict=True)
+        hosted.append((column, tuple(nodes[slot] for slot in range(len(column.pieces)))))
     return tuple(hosted)
 
 
-def _fullest(nodes: Sequence[str], left: Mapping[str, Mapping[Piece, int]], piece: Piece, taken: Sequence[str]) -> str:
-    """Return the node with most of this piece left that the replica does not sit on yet; the first of equals."""
-    free = [node for node in nodes if node not in taken]
-    return max(free, key=lambda node: left[node].get(piece, 0))
+_Stock = list[tuple[int, int, str]]
+"""A heap of (pieces left, negated; place of the node; node): the fullest first, then in order."""
+
+
+def _stock(nodes: Sequence[str], piece: Piece, held: Held) -> _Stock:
+    stock = [(-n, place, node) for place, node in enumerate(nodes) if (n := held[node].get(piece, 0))]
+    heapify(stock)
+    return stock
+
+
+def _fullest(stock: _Stock, count: int) -> list[str]:
+    """Take one piece from each of the ``count`` nodes that have most of it left."""
+    taken = [heappop(stock) for _ in range(count)]
+    for left, place, node in taken:
+        if left < -1:
+            heappush(stock, (left + 1, place, node))
+    return [node for _, _, node in sorted(taken, key=lambda entry: entry[1])]
 
 
 def _sit(topology: Topology, hosted: Hosted) -> tuple[tuple[str, ...], ...]:
