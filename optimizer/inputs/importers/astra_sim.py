@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from optimizer.errors import InputError
 from optimizer.inputs.documents import parse_yaml
 from optimizer.inputs.importers.facts import (
+    MAX_GPUS,
     FabricFacts,
     Facts,
     Finding,
@@ -42,7 +43,7 @@ def read(pasted: Pasted) -> Facts:
             f"{pasted.where}: topology, npus_count and bandwidth must be lists of one length with numbers above 0"
         )
     inside, count = sizes[0], math.prod(sizes[1:])
-    if inside > 1024 or count > MAX_NODES:
+    if inside > MAX_GPUS or count > MAX_NODES:
         raise InputError(f"{pasted.where}: {inside} x {count} GPUs are more than can be planned")
     node = _node(pasted.where, shapes[0], inside, rates[0], rates[1] if len(rates) > 1 else None)
     latency = _list(table.get("latency"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from optimizer.errors import InputError
 from optimizer.inputs.importers.facts import (
+    MAX_GPUS,
     FabricFacts,
     Facts,
     Finding,
@@ -165,6 +166,8 @@ def _inside(
 ) -> NodeFacts:
     gpus = sorted((n for n in members if kinds[n] == "gpu"), key=_natural)
     nics = sorted((n for n in members if kinds[n] == "nic"), key=_natural)
+    if len(gpus) > MAX_GPUS or len(nics) > 4 * MAX_GPUS:
+        raise InputError(f"{graph.where}: host {host}: {len(gpus)} GPUs, {len(nics)} NICs; give nodes a `host`")
     position = {name: i for i, name in enumerate(gpus)}
     switched = {i: [n for n in near[g] if kinds[n] == "nvswitch"] for g, i in position.items()}
     rates = [sum(graph.rate(gpus[i], s) for s in switches) for i, switches in switched.items() if switches]

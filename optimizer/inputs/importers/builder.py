@@ -16,9 +16,10 @@ from optimizer.inputs.importers.shape import Shaped, guessed_nic_rate, shape
 class Builder:
     """Templates by what is in them, so that equal nodes share one."""
 
-    def __init__(self, chooser: Chooser, is_joined: bool) -> None:
+    def __init__(self, chooser: Chooser, is_joined: bool, shared_ids: frozenset[str] = frozenset()) -> None:
         self.chooser = chooser
         self.is_joined = is_joined
+        self.shared_ids = shared_ids
         self.templates: dict[str, NodeTemplate] = {}
         self.specs: dict[str, GpuSpec] = {}
         self._shaped: dict[object, tuple[Shaped, tuple[str, ...]] | None] = {}
@@ -44,7 +45,8 @@ class Builder:
             return None
         specs = tuple(self._spec(i) for i in ids if i is not None)
         gpu_ids = tuple(g.uuid or g.bus_id or "" for g in node.gpus)
-        unique = gpu_ids if all(gpu_ids) and len(set(gpu_ids)) == len(gpu_ids) else ()
+        is_unique = all(gpu_ids) and len(set(gpu_ids)) == len(gpu_ids) and not self.shared_ids & set(gpu_ids)
+        unique = gpu_ids if is_unique else ()
         shaped = shape(node, specs, unique)
         for finding in shaped.findings:
             self.chooser.say(finding)

@@ -148,11 +148,11 @@ def fabric_of(
     latency = None if facts.latency_s is None else f"{facts.latency_s!r} s"
     if facts.kind == "switch" and len(leaves) < 2:
         return OneSwitch(latency=latency), ()
-    known = {p.host.leaf for p in placed}
+    names = {leaf for p in placed for leaf in (p.host.leaf, *(f"{p.host.leaf}/rail{i}" for i in range(p.nics)))}
     weak = tuple(
         Override(match=Match(leaf=leaf), uplinks=f"{up}/{most}", reason="uplinks missing")
         for leaf, up, most in facts.weak_leaves
-        if leaf in known or leaf.rpartition("/rail")[0] in known
+        if leaf in names
     )
     over = facts.oversubscription or 1.0
     size = max(leaves.values())

@@ -7,6 +7,8 @@ from typing import Literal
 Level = Literal["read", "guessed", "missing", "broken"]
 Transport = Literal["infiniband", "roce", "efa", "tcp"]
 Pair = tuple[int, int]
+MAX_GPUS = 128
+"""In one node; no server holds more, and every pair is looked at."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pair, Pasted
+from optimizer.inputs.importers.facts import MAX_GPUS, Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pair, Pasted
 from optimizer.inputs.importers.nearness import by_key, nearest
 from optimizer.inputs.importers.text import parse_xml
 from optimizer.units import parse_bytes_per_s
@@ -14,7 +14,6 @@ KIND = "hwloc XML"
 _GPU_CLASS = re.compile(r"^(?:030[02]|0380|1200)\b")
 _NET_CLASS = re.compile(r"^(?:0200|0207)\b")
 _MAKERS = re.compile(r"\[(10de|1002|1da3):([0-9a-f]{4})", re.IGNORECASE)
-MAX_GPUS = 256
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import FabricFacts, Facts, Finding, HostFacts, Pasted, listed
+from optimizer.inputs.importers.facts import MAX_GPUS, FabricFacts, Facts, Finding, HostFacts, Pasted, listed
 from optimizer.inputs.importers.products import whole_gpu
 from optimizer.units import parse_bytes
 
@@ -132,8 +132,8 @@ def _host(node: Labels, position: int, where: str, findings: list[Finding]) -> H
         name=name,
         product=whole_gpu(product)[0] if product else None,
         memory_bytes=None if is_sliced else _memory(labels.get("nvidia.com/gpu.memory")),
-        gpus=min(gpus, 1024),
-        lost=min(lost, 1024),
+        gpus=min(gpus, MAX_GPUS),
+        lost=min(lost, MAX_GPUS),
         machine=_first(labels, _MACHINE_LABELS),
         state=state,  # type: ignore[arg-type]
         reason=reason,

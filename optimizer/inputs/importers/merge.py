@@ -1,5 +1,6 @@
 """Facts of several files to one cluster: node files, fabric files and labels, matched by host name."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -43,7 +44,9 @@ def merge(
     insides = insides_of(all_facts, hosts, chooser)
     joined = [(hosts.get(n) or HostFacts(n), insides.get(n)) for n in (*hosts, *(n for n in insides if n not in hosts))]
     fabric = _one_fabric(all_facts)
-    builder = Builder(chooser, is_joined=fabric is not None and len(joined) > 1)
+    ids = Counter(gpu.uuid or gpu.bus_id or "" for inside in insides.values() for gpu in inside.gpus)
+    shared = frozenset(i for i, count in ids.items() if count > 1)  # bus ids repeat from node to node
+    builder = Builder(chooser, is_joined=fabric is not None and len(joined) > 1, shared_ids=shared)
     placed = [builder.place(host, inside) for host, inside in joined]
     counts = (len(joined), sum(p.gpus for p in placed), sum(p.nics for p in placed))
     cluster = _cluster(placed, builder, fabric, name)

@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pasted
+from optimizer.inputs.importers.facts import MAX_GPUS, Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pasted
 from optimizer.inputs.importers.text import parse_xml
 from optimizer.units import parse_bytes_per_s, show_bytes_per_s
 
@@ -31,8 +31,8 @@ def read(pasted: Pasted) -> Facts:
     ranks = sorted(
         {int(gpu.get("dev", "")) for gpu in root.iter("gpu") if re.fullmatch(r"\d{1,4}", gpu.get("dev", ""))}
     )
-    if not ranks:
-        raise InputError(f"{pasted.where}: {KIND} without a GPU; dump it again on a whole node")
+    if not 0 < len(ranks) <= MAX_GPUS:
+        raise InputError(f"{pasted.where}: {KIND} with {len(ranks)} GPUs; dump it again on one whole node")
     rate = _rate(ring)
     medium = ring.get("typeintra", "")
     is_fast = medium in _FAST

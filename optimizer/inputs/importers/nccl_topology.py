@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from optimizer.errors import InputError
 from optimizer.inputs.importers.facts import (
+    MAX_GPUS,
     Facts,
     Finding,
     GpuFacts,
@@ -30,7 +31,7 @@ KIND = "NCCL topology XML"
 _TAG = re.compile(r"<system[\s>][^<>]*>?")
 _SWITCH_CLASS = "0x068000"
 _UNKNOWN_SWITCH = "fffffff:ff:ff.0"
-MAX_GPUS, MAX_HOSTS = 1024, 1024
+MAX_HOSTS = 1024
 
 SOCKET_RATES = {"79": "6 GB/s", "85": "10 GB/s", "106": "10 GB/s", "143": "22 GB/s", "207": "40 GB/s", "173": "40 GB/s"}
 """Between two Intel sockets by CPU model, as NCCL plans with (`src/graph/topo.h`)."""
@@ -99,8 +100,8 @@ def _is_class(element: ET.Element, *prefixes: str) -> bool:
 def _node(devices: list[_Device], where: str, named: str | None) -> tuple[NodeFacts, list[Finding]]:
     gpu_devices = sorted((d for d in devices if _is_gpu(d)), key=_gpu_order)
     nic_devices = sorted((d for d in devices if _is_nic(d)), key=_nic_order)
-    if len(gpu_devices) > MAX_GPUS:
-        raise InputError(f"{where}: more than {MAX_GPUS} GPUs in one host; give one host's file")
+    if len(gpu_devices) > MAX_GPUS or len(nic_devices) > 4 * MAX_GPUS:
+        raise InputError(f"{where}: more than {MAX_GPUS} GPUs or {4 * MAX_GPUS} NICs in one host; give one host's file")
     is_dump = any(d.element.find("gpu") is not None for d in gpu_devices)
     findings: list[Finding] = []
     links = _links(gpu_devices, where, findings)

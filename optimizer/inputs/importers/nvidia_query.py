@@ -6,7 +6,8 @@ The link's generation falls when a GPU idles, its width does not: only a narrow 
 import csv
 import re
 
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NodeFacts, Pasted, listed
+from optimizer.errors import InputError
+from optimizer.inputs.importers.facts import MAX_GPUS, Facts, Finding, GpuFacts, NodeFacts, Pasted, listed
 from optimizer.units import parse_bytes
 
 KIND = "nvidia-smi --query-gpu"
@@ -31,6 +32,8 @@ def _is_header(line: str) -> bool:
 def read(pasted: Pasted) -> Facts:
     """Return one node: what each GPU is."""
     rows, lost_lines = _rows(pasted.text)
+    if len(rows) + len(lost_lines) > MAX_GPUS:
+        raise InputError(f"{pasted.where}: {KIND}: {len(rows)} rows; no node has more than {MAX_GPUS} GPUs")
     gpus = tuple(_gpu(position, row) for position, row in enumerate(rows))
     gpus += tuple(
         GpuFacts(len(gpus) + i, state="lost", reason=f"nvidia-smi: {line.strip()[:80]}")

@@ -8,7 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NicFacts, NodeFacts, Pair, Pasted, listed
+from optimizer.errors import InputError
+from optimizer.inputs.importers.facts import (
+    MAX_GPUS,
+    Facts,
+    Finding,
+    GpuFacts,
+    NicFacts,
+    NodeFacts,
+    Pair,
+    Pasted,
+    listed,
+)
 from optimizer.inputs.importers.nearness import by_key, joined, nearest
 
 KIND = "nvidia-smi topo -m"
@@ -21,7 +32,7 @@ _LEGEND = re.compile(r"^\s*(NIC\d+)\s*:\s*(\S+)\s*$", re.MULTILINE)
 _PROMPT = re.compile(r"[\w.-]+@([A-Za-z0-9][\w-]*(?:\.[\w-]+)*)[^\n]*nvidia-smi[^\n]*topo")
 _FAR = {"X": 0, "PIX": 1, "PXB": 2, "PHB": 3, "NODE": 4, "SYS": 5, "SOC": 5}
 _UNKNOWN = 6
-MAX_COLUMNS = 1024
+MAX_COLUMNS = 512
 
 
 @dataclass
@@ -45,6 +56,8 @@ def read(pasted: Pasted) -> Facts:
     """Return one node: its GPUs, links between them and the NIC of each."""
     matrix = _matrix(pasted.text)
     gpus, findings = _gpu_columns(matrix, pasted.where)
+    if gpus > MAX_GPUS:
+        raise InputError(f"{pasted.where}: {KIND}: {gpus} GPU columns; no node has more than {MAX_GPUS}")
     relation = _relations(matrix, gpus, pasted.where, findings)
     pairs = {pair: int(cell[2:]) for pair, cell in relation.items() if cell.startswith("NV")}
     host = _PROMPT.search(pasted.text)
@@ -88,7 +101,7 @@ def _matrix(text: str) -> _Matrix:
         else:
             last = ""
         matrix.fused += bool(cells and re.search(rf"(?:NV\d+|PIX|PXB|PHB|NODE|SYS)(?:NV\d|{_OTHER})", line))
-        if matrix.width > MAX_COLUMNS:
+        if max(matrix.width, len(matrix.rows)) > MAX_COLUMNS:
             break
     return matrix
 
@@ -99,7 +112,7 @@ def _row(line: str) -> tuple[str, list[str], str]:
     label = None if start else _LABEL.match(line)
     position = label.end() if label else 0
     cells: list[str] = []
-    while cell := _CELL.match(line, position):
+    while len(cells) <= MAX_COLUMNS and (cell := _CELL.match(line, position)):
         cells.append(cell[1])
         position = cell.end()
     return (label[1] if label else ""), cells, line[position:]

@@ -3,7 +3,7 @@
 import re
 
 from optimizer.errors import InputError
-from optimizer.inputs.importers.facts import Facts, Finding, GpuFacts, NodeFacts, Pair, Pasted, listed
+from optimizer.inputs.importers.facts import MAX_GPUS, Facts, Finding, GpuFacts, NodeFacts, Pair, Pasted, listed
 from optimizer.inputs.importers.nearness import by_key
 
 KIND = "rocm-smi --showtopo"
@@ -31,7 +31,7 @@ def read(pasted: Pasted) -> Facts:
     numa = {int(gpu): node for gpu, node in _NUMA.findall(pasted.text)}
     names = dict(_NAME.findall(pasted.text))
     count = max((*(gpu + 1 for table in tables.values() for gpu in table), *(g + 1 for g in numa)), default=0)
-    if not 0 < count <= 256:
+    if not 0 < count <= MAX_GPUS:
         raise InputError(f"{pasted.where}: {KIND} without a GPU row; give the whole output")
     pairs = {p: 1 for p in _pairs(count) if _cell(links, p) == "XGMI"}
     node = NodeFacts(

@@ -154,7 +154,7 @@ def _switch_rate(node: NodeFacts, links: int, spec: GpuSpec, shaped: Shaped) -> 
     each = show_bytes_per_s(rate)
     message = f"{node.where}: {links} NVLinks per GPU of {each} each; the catalogue's {spec.id} has {own}"
     shaped.findings.append(Finding("guessed", message))
-    return links * rate
+    return _plausible(links * rate, spec, node.where, shaped)
 
 
 def link_rate(spec: GpuSpec) -> float | None:
@@ -274,13 +274,14 @@ def _nics(node: NodeFacts, spec: GpuSpec, shaped: Shaped) -> Nics | None:
             shaped.overrides.append(
                 Override(match=Match(nic=mark), bandwidth=_text(nic.bytes_per_s), reason="slower than its peers")
             )
-    _say_order(node, names, shaped)
+    near = node.nearest if len(node.nearest) == len(node.gpus) else ()
+    _say_order(near, names, node.where, shaped)
     usual = tuple(gpu * len(names) // len(node.gpus) for gpu in range(len(node.gpus)))
     return Nics(
         count=len(names),
         bandwidth=_text(rate),
         names=names if len(set(names)) == len(names) else (),
-        nearest=() if node.nearest == usual or len(names) > len(node.gpus) else node.nearest,
+        nearest=() if near == usual or len(names) > len(node.gpus) else near,
         transport=node.transport or "infiniband",
     )
 
@@ -290,8 +291,8 @@ def guessed_nic_rate(spec: GpuSpec) -> float:
     return max((rate for rate in NIC_RATES if rate <= spec.pcie_bandwidth), default=NIC_RATES[0])
 
 
-def _say_order(node: NodeFacts, names: tuple[str, ...], shaped: Shaped) -> None:
-    first_used = list(dict.fromkeys(node.nearest))
+def _say_order(near: tuple[int, ...], names: tuple[str, ...], where: str, shaped: Shaped) -> None:
+    first_used = list(dict.fromkeys(near))
     if first_used != sorted(first_used):
-        pairs = listed([f"GPU{g} {names[n]}" for g, n in enumerate(node.nearest)], 16)
-        shaped.findings.append(Finding("read", f"{node.where}: NIC order differs from GPU order: {pairs}"))
+        pairs = listed([f"GPU{g} {names[n]}" for g, n in enumerate(near)], 16)
+        shaped.findings.append(Finding("read", f"{where}: NIC order differs from GPU order: {pairs}"))
