@@ -132,6 +132,8 @@ class Inputs(PlanRecord):
     cluster: ClusterSpec
     model: ModelSpec
     workload: WorkloadSpec
+    more_models: tuple[ModelSpec, ...] = ()
+    """Further models that share the cluster."""
 
 
 class Provenance(PlanRecord):

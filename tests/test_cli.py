@@ -236,7 +236,7 @@ def test_export_writes_scripts_that_can_be_run_again(tmp_path: Path, capsys: pyt
     arguments = ["export", str(tmp_path / "plan.json"), "--target", "vllm", "-o", str(tmp_path / "out" / "deep")]
     for _ in range(2):
         assert run(arguments) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 5
+        assert len(capsys.readouterr().out.splitlines()) == 10
     script = tmp_path / "out" / "deep" / "replica000-00-node01.sh"
     assert os.access(script, os.X_OK)
     assert script.read_text() == EXPORTERS["vllm"](handmade.plan())[0].text

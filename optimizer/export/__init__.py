@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
-from optimizer.export import vllm
+from optimizer.export import sglang, vllm
 from optimizer.export.artifact import Artifact
 from optimizer.plan import Plan
 
-EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {"vllm": vllm.export}
+EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
+    "vllm": vllm.export,
+    "sglang": sglang.export,
+}
 """Targets by name."""
 
 __all__ = ["EXPORTERS", "Artifact"]

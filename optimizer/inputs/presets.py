@@ -3,6 +3,7 @@
 A preset's name is its file's name. Every record is read once per process.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,6 +16,7 @@ from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.complaints import did_you_mean, validated
 from optimizer.inputs.documents import read_document, read_text
 from optimizer.inputs.engine import EngineSpec
+from optimizer.inputs.flags import EngineFlags
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.resolve import Catalogue, resolved
@@ -71,6 +73,22 @@ def load_engine(name: str) -> EngineSpec:
     return _load("engines", name, EngineSpec)
 
 
+def load_flags(engine: str, version: str) -> EngineFlags:
+    """Return the flags of an engine's release; InputError names the nearest release whose flags are known."""
+    folder = preset_root() / "engines" / "flags"
+    known = {path.stem.removeprefix(f"{engine}-"): path for path in sorted(folder.glob(f"{engine}-*.yaml"))}
+    for release, path in known.items():
+        if version == release or re.match(rf"v?{re.escape(release)}(?!\d)", version):
+            return _load_file(path, EngineFlags)
+    if not known:
+        raise InputError(f"{engine}: the flags of no release are known")
+    wanted = [int(number) for number in re.findall(r"\d+", version)]
+    nearest = min(
+        known, key=lambda release: [abs(a - b) for a, b in zip(map(int, release.split(".")), wanted, strict=False)]
+    )
+    raise InputError(f"{engine} {version}: the flags of this release are not known; the nearest known: {nearest}")
+
+
 def load_calibration(gpu: GpuSpec) -> Calibration:
     """Return the measured constants of a GPU, or those of its nearest kin: then ``Calibration.gpu`` names the kin."""
     calibrated = names("calibrations")
@@ -122,7 +140,11 @@ def _load_once(path: Path, spec: type[BaseModel]) -> BaseModel:
 
 
 def _load(kind: Kind, name: str, spec: type[Spec]) -> Spec:
-    record = _load_once(_path(kind, name), spec)
+    return _load_file(_path(kind, name), spec)
+
+
+def _load_file(path: Path, spec: type[Spec]) -> Spec:
+    record = _load_once(path, spec)
     assert isinstance(record, spec)
     return record
 

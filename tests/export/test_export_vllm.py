@@ -11,21 +11,12 @@ import pytest
 
 from optimizer.errors import InputError
 from optimizer.export import EXPORTERS, Artifact
-from optimizer.export.vllm import FLAGS, export
+from optimizer.export.vllm import export
+from optimizer.inputs import presets
 from optimizer.inputs.model import ModelSpec
 from optimizer.plan import Inputs, Plan
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-
-# Names that `vllm serve --help=all` of 0.33.0 lists, typed from its argument parser (vllm/engine/arg_utils.py,
-# vllm/entrypoints/openai/cli_args.py): the ones that scripts of this project use.
-KNOWN_FLAGS = {
-    "--block-size", "--cudagraph-capture-sizes", "--decode-context-parallel-size", "--distributed-executor-backend",
-    "--dtype", "--enable-expert-parallel", "--enforce-eager", "--gpu-memory-utilization", "--headless", "--host",
-    "--kv-cache-dtype", "--master-addr", "--master-port", "--max-model-len", "--max-num-batched-tokens",
-    "--max-num-seqs", "--nnodes", "--node-rank", "--pipeline-parallel-size", "--port",
-    "--prefill-context-parallel-size", "--quantization", "--served-model-name", "--tensor-parallel-size",
-}  # fmt: skip
 
 
 def two_nodes(**changes: Any) -> Plan:
@@ -36,9 +27,13 @@ def two_nodes(**changes: Any) -> Plan:
 
 def with_model(plan: Plan, **changes: Any) -> Plan:
     model = ModelSpec.model_validate(plan.inputs.model.model_dump(mode="json") | changes)
-    return plan.model_copy(
-        update={"inputs": Inputs(cluster=plan.inputs.cluster, model=model, workload=plan.inputs.workload)}
-    )
+    inputs = Inputs(cluster=plan.inputs.cluster, model=model, workload=plan.inputs.workload)
+    replicas = tuple(replica.model_copy(update={"model": model.name}) for replica in plan.replicas)
+    return plan.model_copy(update={"inputs": inputs, "replicas": replicas})
+
+
+def scripts(plan: Plan) -> list[Artifact]:
+    return [artifact for artifact in export(plan) if artifact.path.startswith("replica") and artifact.executable]
 
 
 def flags_of(artifact: Artifact) -> dict[str, str]:
@@ -55,12 +50,12 @@ def test_the_text_is_the_golden_one(name: str, request: pytest.FixtureRequest) -
 
 
 def test_every_flag_is_one_of_the_engines() -> None:
-    assert set(FLAGS) <= KNOWN_FLAGS
+    known = set(presets.load_flags("vllm", "0.33.0").flags.values())
     everything = two_nodes(ep=8, dcp=2, pcp=1, weights="fp8", kv_cache="fp8")
     eager = handmade.plan(handmade.replica([("node01", [0])], tp=1, engine=handmade.settings(cuda_graphs=False)))
     for plan in (everything, eager, handmade.plan()):
-        for artifact in export(plan):
-            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", artifact.text)) <= set(FLAGS)
+        for artifact in scripts(plan):
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", artifact.text)) <= known
 
 
 def test_ranks_take_gpus_in_rank_order() -> None:
@@ -77,13 +72,13 @@ def test_known_uuids_are_used() -> None:
 
 
 def test_ports_are_unique_on_each_node() -> None:
-    scripts = export(handmade.plan())[:-1]
-    ports = [re.search(r"PORT:-(\d+)", script.text) for script in scripts]
+    found = scripts(handmade.plan())
+    ports = [re.search(r"PORT:-(\d+)", script.text) for script in found]
     assert [match[1] for match in ports if match] == ["8000", "8001", "8000", "8001"]
 
 
 def test_only_the_first_node_of_a_replica_serves_requests() -> None:
-    first, second, _ = export(two_nodes())
+    first, second = scripts(two_nodes())
     assert "--headless" not in flags_of(first)
     assert "--headless" in flags_of(second)
     assert (flags_of(first)["--node-rank"], flags_of(second)["--node-rank"]) == ("0", "1")
@@ -127,12 +122,11 @@ def test_expert_parallelism_is_switched_on() -> None:
     [
         (lambda: handmade.replica([("node01", [0, 1, 2, 3]), ("node02", [0, 1])], tp=6), "4 on node01, 2 on node02"),
         (lambda: handmade.replica([("a", [0]), ("b", [0]), ("a", [1]), ("b", [1])], tp=4), "return to a node"),
-        (lambda: handmade.replica([("a", [0])], tp=1, role="prefill"), "role prefill"),
+        (lambda: handmade.replica([("a", [0])], tp=1, role="prefill"), "no other half"),
         (lambda: handmade.replica([("a", [0])], tp=1, engine=handmade.settings(name="sglang")), "priced for sglang"),
-        (lambda: handmade.replica([("a", [0, 1])], tp=1, attn_dp=2), "attention DP 2"),
         (lambda: handmade.replica([("a", [0, 1, 2, 3])], tp=4, ep=2), "EP 2"),
     ],
-    ids=["unequal nodes", "not node by node", "split roles", "other engine", "attention DP", "partial EP"],
+    ids=["unequal nodes", "not node by node", "split roles", "other engine", "partial EP"],
 )
 def test_what_vllm_cannot_start_is_refused_with_the_reason(replica: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -147,7 +141,7 @@ def test_names_from_files_cannot_run_as_commands(tmp_path: Path) -> None:
     bash = shutil.which("bash") or pytest.skip("no bash on this machine")
     (tmp_path / "vllm").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$OUT"\n')
     (tmp_path / "vllm").chmod(0o755)
-    for artifact in export(plan)[:-1]:
+    for artifact in scripts(plan):
         assert re.fullmatch(r"[A-Za-z0-9._-]+", artifact.path)
         (tmp_path / artifact.path).write_text(artifact.text)
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "OUT": str(tmp_path / "out"), "HOME": "/home"}
@@ -171,7 +165,7 @@ def test_nics_nearest_to_the_gpus_are_pinned_when_their_names_are_known() -> Non
     known = plan.model_copy(
         update={"inputs": Inputs(cluster=cluster, model=plan.inputs.model, workload=plan.inputs.workload)}
     )
-    first, second, _ = export(known)
+    first, second = scripts(known)
     assert "export NCCL_IB_HCA=${NCCL_IB_HCA:-=mlx5_2}\n" in first.text
     assert "export NCCL_IB_HCA=${NCCL_IB_HCA:-=mlx5_0,mlx5_3}\n" in second.text
     assert "NCCL_IB_HCA" not in export(plan)[0].text

@@ -1,0 +1,1 @@
+"""What one engine process is started with, whatever starts it: seats, ports, argument list, environment."""

@@ -1,0 +1,244 @@
+"""Launches: what is started on which node for each replica, with ports that are unique on every host."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from optimizer.export.launch.refusal import any_gpus, refuse
+from optimizer.export.launch.words import comment
+from optimizer.inputs.cluster import NodeTemplate
+from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.hostlist import all_hosts
+from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import EngineName
+from optimizer.plan import Plan, Replica, Seat
+
+API_PORT: dict[EngineName, int] = {"vllm": 8000, "sglang": 30000, "trtllm": 8000}
+"""The engines' defaults; each further replica of a host takes the next one."""
+HEAD_PORT = 29501
+"""vLLM's default for the ranks' meeting point; each further replica of a host takes ``_PORTS`` more."""
+TRANSFER_PORT = 5600
+"""vLLM's default of the NIXL side channel, one for every data-parallel rank."""
+_PORTS = 64
+MOST_REPLICAS_PER_HOST = 64
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One node's part of one replica."""
+
+    plan: Plan
+    number: int
+    replica: Replica
+    nodes: tuple[tuple[str, tuple[Seat, ...]], ...]
+    """The replica's nodes in rank order, each with its seats in rank order."""
+    node_rank: int
+    slot: int
+    """Which of its hosts' replicas this one is; ports follow from it."""
+
+    @property
+    def node(self) -> str:
+        """The node it runs on."""
+        return self.nodes[self.node_rank][0]
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        """The seats it starts, in the engine's rank order."""
+        return self.nodes[self.node_rank][1]
+
+    @property
+    def head(self) -> str:
+        """The replica's first node, which answers requests."""
+        return self.nodes[0][0]
+
+    @property
+    def is_head(self) -> bool:
+        """Whether this node answers requests."""
+        return self.node_rank == 0
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model it serves."""
+        return model_of(self.plan, self.replica)
+
+    @property
+    def gpu(self) -> GpuSpec:
+        """The type of all its GPUs."""
+        return self.plan.inputs.cluster.gpus[self.replica.gpu_type]
+
+    @property
+    def api_port(self) -> int:
+        """Where requests are answered."""
+        return API_PORT[self.replica.engine.name] + self.slot
+
+    @property
+    def head_port(self) -> int:
+        """Where the replica's ranks meet."""
+        return HEAD_PORT + _PORTS * self.slot
+
+    @property
+    def transfer_port(self) -> int:
+        """Where the KV of prefilled requests is asked for."""
+        return TRANSFER_PORT + _PORTS * self.slot
+
+    @property
+    def name(self) -> str:
+        """The replica's name in files and units."""
+        return f"replica{self.number:03d}"
+
+    @property
+    def stem(self) -> str:
+        """The launch's name in files: replica, node's rank and node."""
+        return f"{self.name}-{self.node_rank:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', self.node)[:80]}"
+
+    @property
+    def url(self) -> str:
+        """Where the replica answers."""
+        return f"http://{comment(self.head)}:{self.api_port}"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What CUDA_VISIBLE_DEVICES calls the seats: UUIDs where all are known, else indices in PCI bus order."""
+        return self.uuids or tuple(str(seat.local_index) for seat in self.seats)
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """The GPUs' UUIDs, empty unless all are known."""
+        known = tuple(seat.gpu for seat in self.seats if re.fullmatch(r"(GPU|MIG)-[0-9A-Fa-f-]+", seat.gpu))
+        return known if len(known) == len(self.seats) and self.gpu.vendor == "nvidia" else ()
+
+    @property
+    def whole_node(self) -> bool:
+        """Whether it takes every working GPU of its node."""
+        return len(self.seats) == len(working_gpus(self.plan, self.node))
+
+
+def model_of(plan: Plan, replica: Replica) -> ModelSpec:
+    """Return the specification of a replica's model; InputError when the plan does not hold it."""
+    for model in (plan.inputs.model, *plan.inputs.more_models):
+        if model.name == replica.model:
+            return model
+    raise refuse(f"model {replica.model}", "the plan does not describe it", remedy="solve again")
+
+
+def template_of(plan: Plan, node: str) -> NodeTemplate | None:
+    """Return what a node is made of, None when the cluster does not know it."""
+    cluster = plan.inputs.cluster
+    for entry, names in zip(cluster.nodes, all_hosts(cluster.nodes), strict=True):
+        if node in names:
+            return cluster.templates[entry.template]
+    return None
+
+
+def working_gpus(plan: Plan, node: str) -> tuple[int, ...]:
+    """Return the local indices of a node's GPUs that are not lost or down: those that a scheduler sees."""
+    template = template_of(plan, node)
+    gone = {index for index in range(template.size if template else 0) if _is_gone(plan, node, index)}
+    return tuple(index for index in range(template.size if template else 0) if index not in gone)
+
+
+def _is_gone(plan: Plan, node: str, index: int) -> bool:
+    cluster = plan.inputs.cluster
+    ids = next(
+        (
+            entry.gpu_ids
+            for entry, names in zip(cluster.nodes, all_hosts(cluster.nodes), strict=True)
+            if names == (node,) and entry.gpu_ids
+        ),
+        (),
+    )
+    mine = (index, str(index), f"{node}/{index}", *ids[index : index + 1])
+    said = [o.state for o in cluster.overrides if o.match.node in (node, None) and o.match.gpu in mine and o.state]
+    return bool(said) and said[-1] in ("lost", "down")
+
+
+def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
+    """Return every launch, replica by replica and node by node.
+
+    InputError when ranks do not run node by node, or nodes hold unequal numbers of seats (unless that is allowed).
+    """
+    taken: dict[str, set[int]] = {}
+    found: list[Launch] = []
+    for number, replica in enumerate(plan.replicas):
+        nodes = _nodes(replica, number, equal_nodes=equal_nodes)
+        slot = next(n for n in count() if not any(n in taken.get(node, ()) for node, _ in nodes))
+        if slot >= MOST_REPLICAS_PER_HOST:
+            raise refuse(f"replica {number}", f"more than {MOST_REPLICAS_PER_HOST} replicas on {nodes[0][0]}")
+        for node, _ in nodes:
+            taken.setdefault(node, set()).add(slot)
+        found += [Launch(plan, number, replica, nodes, node_rank, slot) for node_rank in range(len(nodes))]
+    return tuple(found)
+
+
+def heads(started: tuple[Launch, ...]) -> tuple[Launch, ...]:
+    """Return the first launch of each replica."""
+    return tuple(launch for launch in started if launch.is_head)
+
+
+def parts(head: Launch, started: tuple[Launch, ...]) -> tuple[Launch, ...]:
+    """Return all launches of one replica."""
+    return tuple(launch for launch in started if launch.number == head.number)
+
+
+def engine_order(replica: Replica) -> tuple[Seat, ...]:
+    """Return the seats in the engine's rank order.
+
+    A plan numbers stage by stage. vLLM numbers its attention replicas outermost (vllm/config/parallel.py: DP x PP x
+    PCP x TP), SGLang and TensorRT-LLM keep them inside the stage.
+    """
+    seats = sorted(replica.seats, key=lambda seat: seat.rank)
+    if replica.engine.name != "vllm" or replica.attn_dp == 1:
+        return tuple(seats)
+    group = replica.tp * replica.pcp
+    per_stage = group * replica.attn_dp
+    return tuple(
+        seats[stage * per_stage + shared * group + rank]
+        for shared in range(replica.attn_dp)
+        for stage in range(replica.pp)
+        for rank in range(group)
+    )
+
+
+def _nodes(replica: Replica, number: int, *, equal_nodes: bool) -> tuple[tuple[str, tuple[Seat, ...]], ...]:
+    where = f"replica {number}"
+    by_node: dict[str, list[Seat]] = {}
+    runs = list(_runs(engine_order(replica)))
+    for node, seats in runs:
+        by_node.setdefault(node, []).extend(seats)
+    engine = replica.engine.name
+    if len(runs) > len(by_node):
+        raise refuse(
+            where, f"ranks return to a node that they left; {engine} numbers ranks node by node", remedy="solve again"
+        )
+    sizes = {node: len(seats) for node, seats in by_node.items()}
+    if equal_nodes and len(set(sizes.values())) > 1:
+        told = ", ".join(f"{size} on {node}" for node, size in sizes.items())
+        can = ("ray",) if engine == "vllm" else ()
+        raise refuse(
+            where, f"{told}: {engine} needs equally many GPUs on every node", can,
+            "or solve again with a layout that divides evenly (--fix tp=..,pp=..)",
+        )  # fmt: skip
+    return tuple((node, tuple(seats)) for node, seats in by_node.items())
+
+
+def _runs(seats: tuple[Seat, ...]) -> Iterator[tuple[str, list[Seat]]]:
+    """Yield each node with the seats that follow one another on it."""
+    run: list[Seat] = []
+    for seat in seats:
+        if run and run[-1].node != seat.node:
+            yield run[-1].node, run
+            run = []
+        run.append(seat)
+    if run:
+        yield run[-1].node, run
+
+
+def check_engine(launch: Launch, *engines: EngineName) -> None:
+    """Raise InputError when the replica was priced for another engine than the target starts."""
+    name = launch.replica.engine.name
+    if name not in engines:
+        raise refuse(
+            f"replica {launch.number}", f"priced for {name}, not {' or '.join(engines)}", any_gpus(name),
+            f"or solve again with --engine {engines[0]}",
+        )  # fmt: skip
