@@ -36,6 +36,8 @@ class Claim:
     replica: Replica
     topology: Topology
     gpus: tuple[Gpu, ...] | None
+    prices: dict[object, Estimate]
+    """Fresh prices of all replicas so far, by everything that tells their cases apart: equal ones are priced once."""
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
@@ -89,10 +91,13 @@ class Claim:
                 return missing
         if sum(self.replica.layers_per_stage) != inputs.model.num_layers or concurrency < 1:
             return f"{self.replica.layers_per_stage} layers with {concurrency} requests in flight have no price"
+        key = (self.replica.layout, self.replica.gpu_type, self.wiring, self.settings, concurrency)
         try:
-            return estimate(self._case(), inputs.workload, concurrency)
+            if key not in self.prices:
+                self.prices[key] = estimate(self._case(), inputs.workload, concurrency)
         except InputError as error:
             return str(error)
+        return self.prices[key]
 
     def _case(self) -> Case:
         assert self.spec is not None
@@ -138,8 +143,9 @@ def gather(plan: Plan) -> Evidence:
     """Return the evidence for a plan; InputError when its cluster cannot be built."""
     topology = build(plan.inputs.cluster)
     known = {gpu.id: gpu for gpu in topology.gpus}
+    prices: dict[object, Estimate] = {}
     claims = (
-        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known))
+        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known), prices)
         for number, replica in enumerate(plan.replicas)
     )
     return Evidence(plan, topology, tuple(claims))
