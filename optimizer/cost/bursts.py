@@ -132,11 +132,13 @@ def closed_loop_tokens_per_s(
 ) -> float:
     """Return output tokens/s of a closed loop of equal requests that ends after ``requests``, in its steady window.
 
-    The window runs from the last first token of the first wave to the first end of the last wave: every wave decodes,
-    all but the first are prefilled inside it.
+    The window runs from the last first token of the first wave to the first end of the last wave. Renewal takes some
+    steps, in which those renewed first already decode: OSL less those are left before the next; the first wave's
+    prefill lies before the window.
     """
     turn = turnover(case, workload, concurrency, distinct)
     waves = max(2.0, requests / concurrency)
-    steps = waves * workload.osl.mean
+    renewing = min(turn.mixed_steps, workload.osl.mean - 1.0)
+    steps = waves * (workload.osl.mean - renewing) + (waves - 1.0) * renewing
     seconds = steps * turn.decode.total + (waves - 1.0) * turn.extra_s
     return steps * concurrency / seconds

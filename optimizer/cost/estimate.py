@@ -47,7 +47,7 @@ def notes(case: Case) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _notes(model: Same[ModelSpec], gpu: str, calibration: Same[Calibration], media: tuple[str, ...]) -> tuple[str, ...]:
-    fits, used = calibration.value, {"kernel", "host", "elementwise", "gemm", *media}
+    fits, used = calibration.value, {"kernel", "host", "elementwise", "gemm", *(f"links {medium}" for medium in media)}
     for run in model.value.runs:
         used.add("mla" if isinstance(run.attention, Latent) else "attention")
         used.update({"moe"} if isinstance(run.feed_forward, MixtureOfExperts) else ())
@@ -55,7 +55,7 @@ def _notes(model: Same[ModelSpec], gpu: str, calibration: Same[Calibration], med
     return (kin,) * (fits.gpu != gpu) + tuple(
         f"{fits.gpu}: {family} not measured, taken from {origin}"
         for family, origin in sorted(fits.borrowed.items())
-        if used.intersection(family.replace(",", " ").split())
+        if used.intersection(family.split(", "))
     )
 
 

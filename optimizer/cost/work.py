@@ -132,9 +132,9 @@ def _work(
     model: Same[ModelSpec], layout: Layout, gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float
 ) -> Work:
     spec, rates = model.value, Rates(gpu.value, calibration.value, speed)
-    runs = _kinds(spec)
+    runs, of_run = _kinds(model)
     kinds = tuple(_layer(spec, run, layout, rates) for run in runs)
-    stages = _stages(kinds, _counts(spec, layout, runs))
+    stages = _stages(kinds, _counts(spec, layout, of_run))
     shapes = tuple(dict.fromkeys(stages))
     first = spec.runs[0].attention
     return Work(
@@ -150,26 +150,28 @@ def _work(
     )
 
 
-def _same_kind(one: LayerRun, other: LayerRun) -> bool:
-    return one.model_copy(update={"count": other.count}) == other
+@lru_cache(maxsize=256)
+def _kinds(model: Same[ModelSpec]) -> tuple[tuple[LayerRun, ...], dict[int, int]]:
+    """Return one run for every kind of layer, in order of first use, and the kind of each run by its identity."""
+    kinds: dict[tuple[object, ...], int] = {}
+    first: list[LayerRun] = []
+    of_run = {}
+    for run in model.value.runs:
+        key = (run.attention, run.feed_forward, run.norm_parameters)
+        if key not in kinds:
+            kinds[key] = len(kinds)
+            first.append(run)
+        of_run[id(run)] = kinds[key]
+    return tuple(first), of_run
 
 
-def _kinds(model: ModelSpec) -> tuple[LayerRun, ...]:
-    """Return one run for every kind of layer, in order of first use."""
-    kinds: list[LayerRun] = []
-    for run in model.runs:
-        if not any(_same_kind(run, kind) for kind in kinds):
-            kinds.append(run)
-    return tuple(kinds)
-
-
-def _counts(model: ModelSpec, layout: Layout, kinds: tuple[LayerRun, ...]) -> tuple[tuple[int, ...], ...]:
+def _counts(model: ModelSpec, layout: Layout, of_run: dict[int, int]) -> tuple[tuple[int, ...], ...]:
     """Return how many layers of each kind every stage holds."""
-    stages, start = [], 0
+    stages, start, kinds = [], 0, max(of_run.values()) + 1
     for layers in layout.layers_per_stage:
-        held = [0] * len(kinds)
+        held = [0] * kinds
         for run, count in model.layers(start, start + layers):
-            held[next(i for i, kind in enumerate(kinds) if _same_kind(run, kind))] += count
+            held[of_run[id(run)]] += count
         stages.append(tuple(held))
         start += layers
     return tuple(stages)

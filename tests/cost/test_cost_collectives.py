@@ -1,0 +1,129 @@
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ideal import IDEAL
+
+from optimizer.cost.collectives import (
+    all_gather,
+    all_reduce,
+    all_to_all,
+    collective,
+    hand_over,
+    part,
+    reduce_scatter,
+    volume_factor,
+)
+from optimizer.errors import InputError
+from optimizer.inputs import presets
+from optimizer.inputs.calibration import Calibration, Operation
+from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Medium
+
+EIGHT = GroupPath(8, 1, "nvswitch", 450e9, "local", inf)
+OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+
+
+def calibration(gpu: str) -> Calibration:
+    return presets.load_calibration(presets.load_gpu(gpu))
+
+
+def test_busbw_is_what_every_rank_sends_over_its_link() -> None:
+    # nccl-tests: busbw = S / t x 2(n-1)/n for all-reduce, (n-1)/n otherwise: at the link's rate that is 450 GB/s
+    size = 1e9
+    assert size / all_reduce(IDEAL, size, EIGHT) * 2 * 7 / 8 == pytest.approx(450e9)
+    assert size / all_gather(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+    assert size / reduce_scatter(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+    assert size / all_to_all(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+
+
+def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather() -> None:
+    assert all_reduce(IDEAL, 1e8, EIGHT) == pytest.approx(
+        reduce_scatter(IDEAL, 1e8, EIGHT) + all_gather(IDEAL, 1e8, EIGHT)
+    )
+
+
+def test_one_rank_has_nobody_to_talk_to() -> None:
+    assert all_reduce(IDEAL, 1e9, ALONE) == 0.0
+    assert part(EIGHT, 1) == ALONE
+
+
+def test_two_nodes_are_bound_by_their_nics() -> None:
+    # 2 x 8 GPUs, 8 NICs of 50 GB/s a node: out of a node go 2(k-1)/k S = S at 400 GB/s, so algbw = 400 GB/s;
+    # inside, reduce-scatter and all-gather add 2 x 7/8 S / 450 GB/s
+    path = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 400e9)
+    assert all_reduce(IDEAL, 1e9, path) == pytest.approx(1e9 / 400e9 + 2 * 7 / 8 * 1e9 / 450e9)
+
+
+def test_one_rank_a_node_leaves_nothing_to_do_inside() -> None:
+    path = GroupPath(4, 4, "local", inf, "rdma", 50e9)
+    assert all_reduce(IDEAL, 1e9, path) == pytest.approx(2 * 3 / 4 * 1e9 / 50e9)
+
+
+def test_all_to_all_over_nodes_sends_what_all_ranks_of_a_node_hold_for_the_others() -> None:
+    # 8 ranks of a node hold 8 S, half of it for the other node
+    path = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 400e9)
+    assert all_to_all(IDEAL, 1e9, path) == pytest.approx(8e9 / 2 / 400e9 + 7 / 8 * 1e9 / 450e9)
+
+
+def test_a_part_of_a_group_that_fits_into_a_domain_does_not_straddle() -> None:
+    path = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 400e9)
+    assert part(path, 8) == GroupPath(8, 1, "nvswitch", 450e9, "local", inf)
+    assert part(path, 16) is path
+
+
+def test_stages_hand_over_in_slices_by_as_many_ranks_as_can_send() -> None:
+    assert hand_over(IDEAL, 1e9, HopPath("rdma", 50e9, 4), 8) == pytest.approx(1e9 / 4 / 50e9)
+    assert hand_over(IDEAL, 1e9, HopPath("local", inf, 1), 1) == 0.0
+
+
+def test_a_link_that_nobody_measured_is_an_error() -> None:
+    bare = IDEAL.model_copy(update={"links": {"nvswitch": IDEAL.links["nvswitch"]}})
+    with pytest.raises(InputError, match="rdma is not among nvswitch"):
+        all_reduce(bare, 1e6, GroupPath(2, 2, "local", inf, "rdma", 50e9))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "ranks", "n_bytes", "microseconds"),
+    [
+        ("h200-sxm", 2, 8192, 4.6), ("h200-sxm", 4, 8192, 4.8), ("h200-sxm", 8, 8192, 5.1),
+        ("h200-sxm", 8, 2**20, 14.1), ("h200-sxm", 4, 2**20, 12.1), ("h100-sxm", 8, 8192, 5.1),
+        ("a100-80-sxm", 8, 8192, 6.3), ("a100-80-sxm", 8, 2**20, 21.7), ("b200-sxm", 8, 8192, 7.8),
+    ],
+)  # fmt: skip
+def test_short_all_reduces_take_what_vllm_in_a_graph_was_measured_to_take(
+    gpu: str, ranks: int, n_bytes: float, microseconds: float
+) -> None:
+    # AIConfigurator 0.12.0's tables, vLLM's own all-reduce replayed from a graph
+    spec = presets.load_gpu(gpu)
+    assert spec.scale_up is not None
+    path = GroupPath(ranks, 1, "nvswitch", spec.scale_up.bandwidth, "local", inf)
+    assert all_reduce(calibration(gpu), n_bytes, path) == pytest.approx(microseconds * 1e-6, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "ranks", "rate", "busbw"),
+    [("h200-sxm", 8, 450e9, 460e9), ("h100-sxm", 4, 450e9, 366e9), ("a100-80-sxm", 8, 300e9, 222e9)],
+)
+def test_long_all_reduces_reach_the_measured_busbw(gpu: str, ranks: int, rate: float, busbw: float) -> None:
+    # 512 MiB and more: nccl-tests on 8 H200 with NVLS, AIConfigurator's tables on 4 H100 and 8 A100
+    size = 512 * 2**20
+    path = GroupPath(ranks, 1, "nvswitch", rate, "local", inf)
+    seconds = all_reduce(calibration(gpu), size, path)
+    assert size / seconds * volume_factor("all_reduce", ranks) == pytest.approx(busbw, rel=0.15)
+
+
+@given(
+    operation=st.sampled_from(OPERATIONS), size=st.floats(1, 1e10), more=st.floats(1, 10),
+    ranks=st.sampled_from([2, 4, 8]), gpu=st.sampled_from(["h200-sxm", "a100-80-sxm", "l40s"]),
+    medium=st.sampled_from(["nvswitch", "pcie", "host", "rdma", "mesh", "nvlink"]),
+)  # fmt: skip
+def test_faster_links_and_shorter_messages_are_never_slower(
+    operation: Operation, size: float, more: float, ranks: int, gpu: str, medium: Medium
+) -> None:
+    fits = calibration(gpu)
+    slow = GroupPath(ranks, 1, medium, 50e9, "local", inf)
+    fast = GroupPath(ranks, 1, medium, 50e9 * more, "local", inf)
+    seconds = collective(fits, operation, size, slow)
+    assert collective(fits, operation, size, fast) <= seconds * (1 + 1e-12)
+    assert seconds > 0.0
