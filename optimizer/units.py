@@ -116,3 +116,10 @@ def show_seconds(seconds: float) -> str:
         if abs(seconds) >= factor:
             return f"{seconds / factor:.3g} {unit}" if seconds / factor < 1000 else f"{seconds / factor:,.0f} {unit}"
     return f"{seconds / 1e-9:.3g} ns" if seconds else "0 s"
+
+
+def show_number(value: float) -> str:
+    """Return a plain number for people with four digits and no exponent: "0.1234", "19.8", "1,000"."""
+    digits = max(0, 3 - int(f"{value:e}".split("e")[1]))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -20,6 +20,7 @@ from optimizer.topology.bandwidth import wiring
 from optimizer.topology.classes import joins_nodes
 from optimizer.topology.footprints import first_seats, footprints
 from optimizer.topology.graph import build
+from optimizer.units import show_number
 from optimizer.verify import check
 
 __all__ = ["Request", "Solved", "compare", "estimate", "solve"]
@@ -118,10 +119,10 @@ def _unmet(request: Request, known: Prepared) -> InfeasibleError:
     tokens, osl = best.output_tokens_per_s or 0.0, request.workload.osl.mean
     label = f"{best.dp} x tp{best.tp}pp{best.pp}"
     load = request.workload
-    asked = f"{load.request_rate:g} requests/s" if load.request_rate else f"{load.concurrency} requests in flight"
+    asked = f"{show_number(load.request_rate)} requests/s" if load.request_rate else f"{load.concurrency} requests in flight"
     return InfeasibleError(
         f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",
-        nearest_miss=(f"{label} on {best.gpus} GPUs serves {tokens / osl:.3g} requests/s ({tokens:,.0f} tokens/s)",),
+        nearest_miss=(f"{label} on {best.gpus} GPUs serves {show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)",),
         remedies=("more GPUs, a lower demand, or longer objectives (slo) in the workload",),
     )
 

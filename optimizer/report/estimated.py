@@ -11,7 +11,7 @@ from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.errors import InfeasibleError
 from optimizer.report.candidates import PARTS
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
-from optimizer.units import show_bytes, show_seconds
+from optimizer.units import show_bytes, show_number, show_seconds
 
 
 def estimated(title: str, estimate: Estimate, settings: Mapping[str, object], screen: Screen) -> RenderableType:
@@ -20,7 +20,7 @@ def estimated(title: str, estimate: Estimate, settings: Mapping[str, object], sc
     figures = [
         ("TTFT", f"{show_seconds(estimate.ttft_s)} (mean at this load, queueing included)"),
         ("TPOT", show_seconds(estimate.tpot_s)),
-        ("output", f"{estimate.output_tokens_per_s:,.1f} tokens/s, {estimate.requests_per_s:,.3g} requests/s"),
+        ("output", f"{estimate.output_tokens_per_s:,.1f} tokens/s, {show_number(estimate.requests_per_s)} requests/s"),
         ("memory", verdict),
     ]
     return Group(

@@ -12,7 +12,7 @@ from optimizer.inputs.workload import Lengths, WorkloadSpec
 from optimizer.plan import Plan, Replica
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
-from optimizer.units import show_bytes, show_bytes_per_s, show_seconds
+from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 
 MAX_SEAT_LINES = 40
 """More nodes than this are counted, not listed; plan.json holds every seat."""
@@ -45,7 +45,7 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     yield "objective", f"{objective.name}: {amount(objective.value, objective.unit)}"
     yield "proof", proof_line(plan, seconds)
     yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
-    yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {totals.requests_per_s:,.3g} requests/s"
+    yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
     yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
     if totals.cost_per_h is not None:
         per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 1_000_000
@@ -69,7 +69,7 @@ def amount(value: float, unit: str) -> str:
 def workload_line(workload: WorkloadSpec) -> str:
     """Return the workload in one line."""
     if workload.request_rate is not None:
-        load = f"{workload.request_rate:g} requests/s"
+        load = f"{show_number(workload.request_rate)} requests/s"
     elif workload.concurrency is not None:
         load = f"{workload.concurrency} requests in flight"
     else:
