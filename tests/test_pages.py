@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 import console
+import pytest
 
 SHOWN = [
     pytest.param(page, command, output, id=f"{page.parent.name}: {command.splitlines()[0][:60]}")

@@ -117,12 +117,14 @@ def _unmet(request: Request, known: Prepared) -> InfeasibleError:
     rows = candidates(known.instance, known.shapes, known.columns)
     best = max(rows, key=lambda row: row.output_tokens_per_s or 0.0)
     tokens, osl = best.output_tokens_per_s or 0.0, request.workload.osl.mean
-    label = f"{best.dp} x tp{best.tp}pp{best.pp}"
     load = request.workload
-    asked = f"{show_number(load.request_rate)} requests/s" if load.request_rate else f"{load.concurrency} requests in flight"
+    asked = f"{load.concurrency} requests in flight"
+    if load.request_rate:
+        asked = f"{show_number(load.request_rate)} requests/s"
+    rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
     return InfeasibleError(
         f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",
-        nearest_miss=(f"{label} on {best.gpus} GPUs serves {show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)",),
+        nearest_miss=(f"{best.dp} x tp{best.tp}pp{best.pp} on {best.gpus} GPUs serves {rate}",),
         remedies=("more GPUs, a lower demand, or longer objectives (slo) in the workload",),
     )
 
