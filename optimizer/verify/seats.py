@@ -117,7 +117,7 @@ def _cut_off(claim: Claim) -> Iterator[str]:
     topology = claim.topology
     own = {*ids, *(nic for gpu in claim.gpus or () for nic in topology.node(gpu.node).nics)}
     seen, waiting = {ids[0]}, deque(ids[:1])
-    while waiting:
+    while waiting and not seen.issuperset(ids):
         for vertex, cable in topology.graph.adj[waiting.popleft()].items():
             foreign = topology.graph.nodes[vertex]["kind"] in ("gpu", "nic") and vertex not in own
             if vertex not in seen and not foreign and cable["bytes_per_s"] != 0:
