@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
-from optimizer.export import sglang, vllm
+from optimizer.export import compose, sglang, slurm, systemd, vllm
 from optimizer.export.artifact import Artifact
 from optimizer.plan import Plan
 
 EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
     "vllm": vllm.export,
     "sglang": sglang.export,
+    "slurm": slurm.export,
+    "compose": compose.export,
+    "systemd": systemd.export,
 }
 """Targets by name."""
 

@@ -17,3 +17,5 @@ class EngineFlags(Record):
     """Flag or configuration key by what it sets."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variable by what it sets."""
+    image: str | None = None
+    """The publisher's container image, {version} standing for the release a plan names."""
