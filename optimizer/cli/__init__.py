@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, planning, topology
+from optimizer.cli import catalogue, deploy, measured, planning, telling, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ deploy.register(app)
 measured.register(app)
 catalogue.register(app)
 topology.register(app)
+telling.register(app)
 
 
 def run(arguments: list[str]) -> int:

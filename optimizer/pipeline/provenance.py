@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pydantic import BaseModel
 
 from optimizer import __version__
+from optimizer.inputs import presets
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.request import Request
 from optimizer.plan import Provenance, Replica
@@ -19,7 +20,7 @@ def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
     }  # fmt: skip
     return Provenance(
         inputs_sha256={name: _sha256(record) for name, record in inputs.items()},
-        versions={"tpopt": __version__, "ortools": version("ortools")},
+        versions={"tpopt": __version__, "ortools": version("ortools"), **_calibrations(request, replicas)},
         seed=request.seed,
         options=_options(request),
         notes=_notes(request, replicas),
@@ -28,6 +29,15 @@ def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
 
 def _sha256(record: BaseModel) -> str:
     return hashlib.sha256(record.model_dump_json().encode()).hexdigest()
+
+
+def _calibrations(request: Request, replicas: Sequence[Replica]) -> dict[str, str]:
+    """Return what the prices of each GPU type rest on: whose constants, when measured, start of their digest."""
+    told = {}
+    for gpu_type in sorted({replica.gpu_type for replica in replicas}):
+        fits = presets.load_calibration(request.cluster.gpus[gpu_type])
+        told[f"calibration {gpu_type}"] = f"{fits.gpu}, {fits.engine}, {fits.date}, {_sha256(fits)[:12]}"
+    return told
 
 
 def _options(request: Request) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""Rates and latencies of one replica, traced to its steps."""
+
+from optimizer.cost.bursts import front_end, mean_context, new_tokens, turnover
+from optimizer.cost.case import Case
+from optimizer.cost.quantities import Estimate
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.report.explained_step import host_fact, step_fact
+from optimizer.report.facts import Fact, fact
+from optimizer.units import show_seconds
+
+RATE, TTFT, TPOT = "requests/s", "TTFT", "TPOT"
+
+
+def serving_facts(case: Case, workload: WorkloadSpec, stated: Estimate) -> dict[str, Fact]:
+    """Return requests/s, TTFT and TPOT at the stated concurrency, as the closed loop gives them (cost/serving.py)."""
+    loop = _Loop(case, workload, stated.concurrency)
+    return {RATE: loop.rate(stated), TTFT: loop.ttft(stated), TPOT: loop.tpot(stated)}
+
+
+class _Loop:
+    """The quantities of the closed loop, each once."""
+
+    def __init__(self, case: Case, workload: WorkloadSpec, concurrency: int) -> None:
+        self.case, self.workload = case, workload
+        limit = case.engine.max_num_seqs * case.layout.attn_dp
+        self.running = float(min(concurrency, limit))
+        turn = turnover(case, workload, self.running)
+        decode_s, osl, chunks = turn.decode.total, workload.osl.mean, turn.chunks
+        life = osl - 1 + chunks
+        self.front = self._front()
+        self.step = step_fact("decode step", case, turn.decode, self.running, mean_context(workload))
+        self.running_fact = fact(
+            "running", self.running, f"{self.running:g} requests", "min(concurrency, max_num_seqs x attention DP)",
+            fact("concurrency", concurrency, f"{concurrency}", "chosen by the solver among the priced points"),
+            fact("max_num_seqs", limit, f"{limit}", source=f"{case.engine.name} {case.engine.version} as started"),
+        )  # fmt: skip
+        self.chunks = fact(
+            "chunks", chunks, f"{chunks}", "ceil(new tokens / (max_num_batched_tokens - decodes))",
+            fact("new tokens", new_tokens(workload), f"{new_tokens(workload):g}", "ISL x (1 - prefix_cache_hit)"),
+            fact("max_num_batched_tokens", case.engine.max_num_batched_tokens, f"{case.engine.max_num_batched_tokens}",
+                 source=f"{case.engine.name} {case.engine.version} as started"),
+        )  # fmt: skip
+        self.osl = fact("OSL", osl, f"{osl} tokens", source="workload")
+        steps = max(life, turn.mixed_steps)
+        self.cycle_s = steps * decode_s + turn.extra_s
+        self.cycle = fact(
+            "cycle", self.cycle_s, show_seconds(self.cycle_s),
+            "max(OSL - 1 + chunks, mixed steps) x decode step + extra", self.step, self.osl, self.chunks,
+            fact("mixed steps", turn.mixed_steps, f"{turn.mixed_steps:,.1f}",
+                 "steps that prefill while every running request is renewed once"),
+            fact("extra", turn.extra_s, show_seconds(turn.extra_s),
+                 "what those steps take beyond decode steps, on the slowest stage"),
+        )  # fmt: skip
+        base_s = case.calibration.host.step_base * case.layout.pp
+        start_s = max(0.5 * self.cycle_s / life, base_s)
+        self.mixed = fact("mixed step", turn.mixed_s, show_seconds(turn.mixed_s),
+                          "a step that prefills beside the decodes, through all stages")  # fmt: skip
+        self.start = fact(
+            "start", start_s, show_seconds(start_s), "max(half the mean step, cycle / (OSL - 1 + chunks) / 2; base x PP)",
+            host_fact(case, "base", "step_base"),
+        )  # fmt: skip
+        self.own_s = chunks * turn.mixed_s + start_s
+        self.decode_s, self.waiting = decode_s, concurrency - self.running
+
+    def _front(self) -> Fact:
+        seconds = front_end(self.case, self.workload)
+        isl = self.workload.isl.mean
+        return fact(
+            "front end", seconds, show_seconds(seconds), "per request + ISL x per token",
+            host_fact(self.case, "per request", "request"), host_fact(self.case, "per token", "prompt_token"),
+            fact("ISL", isl, f"{isl} tokens", source="workload"),
+        )  # fmt: skip
+
+    def rate(self, stated: Estimate) -> Fact:
+        shown = f"{stated.requests_per_s:,.4g} requests/s"
+        formula = "running / (cycle + front end)"
+        return fact(RATE, stated.requests_per_s, shown, formula, self.running_fact, self.cycle, self.front)
+
+    def ttft(self, stated: Estimate) -> Fact:
+        wait_s = self.waiting / stated.requests_per_s
+        waiting = fact("waiting", wait_s, show_seconds(wait_s), "(concurrency - running) / requests/s")
+        shown, formula = show_seconds(stated.ttft_s), "front end + chunks x mixed step + start + waiting"
+        return fact(TTFT, stated.ttft_s, shown, formula, self.front, self.chunks, self.mixed, self.start, waiting)
+
+    def tpot(self, stated: Estimate) -> Fact:
+        own = fact("own prefill", self.own_s, show_seconds(self.own_s), "chunks x mixed step + start",
+                   self.chunks, self.mixed, self.start)  # fmt: skip
+        formula = "max(decode step, (cycle - own prefill) / (OSL - 1))"
+        shown = show_seconds(stated.tpot_s)
+        return fact(TPOT, stated.tpot_s, shown, formula, self.step, self.cycle, own, self.osl)
