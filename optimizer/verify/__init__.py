@@ -32,6 +32,8 @@ RULES: tuple[Rule, ...] = (
     outcome.demand_is_met,
     outcome.objective_is_as_recomputed,
     outcome.proof_holds,
+    outcome.no_candidate_is_better,
+    outcome.options_are_kept,
     outcome.totals_add_up,
 )
 

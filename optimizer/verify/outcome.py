@@ -3,8 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from optimizer.plan import Plan
+from optimizer.plan import Candidate, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
+
+QUANTA = 1e-5
+"""Relative: the solver counts in millionths of a replica's gain, and a plan has several replicas."""
 
 MAXIMISED = ("throughput",)
 """Objectives of which more is better; of the others less is."""
@@ -74,6 +77,46 @@ def proof_holds(evidence: Evidence) -> Iterator[str]:
     better = stated.bound - stated.value if stated.name in MAXIMISED else stated.value - stated.bound
     if better < 0 and not agree(stated.bound, stated.value):
         yield f"the bound {stated.bound} is worse than the value {stated.value} it bounds"
+
+
+def no_candidate_is_better(evidence: Evidence) -> Iterator[str]:
+    """What is called optimal is no worse than any candidate that meets the workload with one layout alone."""
+    plan, sign = evidence.plan, -1 if evidence.plan.objective.name in MAXIMISED else 1
+    for candidate in plan.candidates if plan.status == "optimal" else ():
+        alone = _value_alone(plan, candidate) if candidate.meets else None
+        if alone is not None and sign * (plan.objective.value - alone) > QUANTA * abs(alone):
+            label = f"{candidate.dp} x tp{candidate.tp}pp{candidate.pp} on {candidate.gpu_type}"
+            yield f"{label} reaches {alone}, the plan {plan.objective.value}"
+
+
+def _value_alone(plan: Plan, candidate: Candidate) -> float | None:
+    """Return the objective of a candidate, None when it is not stated."""
+    match plan.objective.name:
+        case "throughput":
+            return candidate.output_tokens_per_s
+        case "latency":
+            return candidate.tpot_s
+        case "ttft":
+            return candidate.ttft_s
+        case "gpus":
+            return candidate.gpus
+        case "cost":
+            price = plan.inputs.cluster.prices.get(candidate.gpu_type)
+            return None if price is None else price[0] * candidate.gpus
+
+
+def options_are_kept(evidence: Evidence) -> Iterator[str]:
+    """Degrees that were fixed are those of every replica, and no more GPUs are used than allowed."""
+    plan, options = evidence.plan, evidence.plan.provenance.options
+    if "max_gpus" in options and plan.totals.gpus > int(options["max_gpus"]):
+        yield f"{plan.totals.gpus} GPUs are used, {options['max_gpus']} are allowed"
+    fixed = dict(pair.split("=") for pair in options.get("fix", "").split(",") if pair)
+    if "dp" in fixed and len(plan.replicas) != int(fixed.pop("dp")):
+        yield f"there are {len(plan.replicas)} replicas, fixed was {options['fix']}"
+    for claim in evidence.claims:
+        for degree, wanted in fixed.items():
+            if getattr(claim.replica, degree) != int(wanted):
+                yield f"{claim.name}: {degree} is {getattr(claim.replica, degree)}, fixed was {wanted}"
 
 
 def totals_add_up(evidence: Evidence) -> Iterator[str]:

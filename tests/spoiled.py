@@ -1,0 +1,67 @@
+"""Plans with one thing changed, and the rules they break by it."""
+
+from dataclasses import replace
+from typing import Any
+
+from optimizer.plan import Plan
+from optimizer.verify import check
+
+
+def with_replica(before: Plan, number: int = 0, **changes: Any) -> Plan:
+    """Return the plan with fields of one replica replaced."""
+    replicas = list(before.replicas)
+    replicas[number] = replicas[number].model_copy(update=changes)
+    return before.model_copy(update={"replicas": tuple(replicas)})
+
+
+def with_seat(before: Plan, index: int, number: int = 0, **changes: Any) -> Plan:
+    """Return the plan with fields of one seat replaced."""
+    seats = list(before.replicas[number].seats)
+    seats[index] = seats[index].model_copy(update=changes)
+    return with_replica(before, number, seats=tuple(seats))
+
+
+def with_estimate(before: Plan, number: int = 0, **changes: Any) -> Plan:
+    """Return the plan with fields of one estimate replaced."""
+    return with_replica(before, number, estimate=replace(before.replicas[number].estimate, **changes))
+
+
+def with_memory(before: Plan, **changes: Any) -> Plan:
+    """Return the plan with fields of the first rank's ledger replaced."""
+    first, *others = before.replicas[0].estimate.memory
+    return with_estimate(before, memory=(replace(first, **changes), *others))
+
+
+def with_engine(before: Plan, **changes: Any) -> Plan:
+    """Return the plan with engine settings of the first replica replaced."""
+    return with_replica(before, engine=replace(before.replicas[0].engine, **changes))
+
+
+def with_objective(before: Plan, **changes: Any) -> Plan:
+    """Return the plan with fields of its objective replaced."""
+    return before.model_copy(update={"objective": before.objective.model_copy(update=changes)})
+
+
+def with_totals(before: Plan, **changes: Any) -> Plan:
+    """Return the plan with some totals replaced."""
+    return before.model_copy(update={"totals": before.totals.model_copy(update=changes)})
+
+
+def with_inputs(before: Plan, **changes: Any) -> Plan:
+    """Return the plan as if other inputs had been asked."""
+    return before.model_copy(update={"inputs": before.inputs.model_copy(update=changes)})
+
+
+def with_cluster(before: Plan, **changes: Any) -> Plan:
+    """Return the plan as if made for a cluster that differs."""
+    return with_inputs(before, cluster=before.inputs.cluster.model_copy(update=changes))
+
+
+def with_workload(before: Plan, **changes: Any) -> Plan:
+    """Return the plan as if other traffic had been asked for."""
+    return with_inputs(before, workload=before.inputs.workload.model_copy(update=changes))
+
+
+def broken_rules(wrong: Plan) -> set[str]:
+    """Return the names of the rules a plan breaks."""
+    return {violation.split(":")[0] for violation in check(wrong)}

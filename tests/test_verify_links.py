@@ -1,0 +1,105 @@
+"""Links promised twice and links that are not there, each rejected by its rule."""
+
+from typing import Any
+
+import pytest
+from spoiled import broken_rules, with_inputs
+from typed_plans import MODEL, WORKLOAD, Put, cluster, plan
+
+from optimizer.inputs.cluster import ClusterSpec, FatTree, Match, NodeTemplate, Override
+from optimizer.plan import Plan
+from optimizer.verify import check
+
+TWO_NODES = cluster()
+
+
+def _crossing(*gpus: int, share: Any) -> Put:
+    """One GPU of each of two nodes, joined by NICs."""
+    return Put(tuple((f"n{node}/{gpu}",) for node, gpu in enumerate(gpus)), share=share)
+
+
+def test_two_replicas_cannot_both_have_one_nic_alone() -> None:
+    """Two GPUs share the only NIC of each node."""
+    one_nic = cluster(nodes=2, gpus=2, nics=1)
+    both = broken_rules(plan(one_nic, [_crossing(0, 0, share="alone"), _crossing(1, 1, share="alone")]))
+    assert both >= {"links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice"}
+
+
+def test_a_nic_given_to_one_replica_alone_is_closed_to_a_fair_one() -> None:
+    one_nic = cluster(nodes=2, gpus=2, nics=1)
+    both = broken_rules(plan(one_nic, [_crossing(0, 0, share="alone"), _crossing(1, 1, share="fair")]))
+    assert both >= {"links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice"}
+
+
+def test_fair_shares_of_one_nic_add_up_to_the_nic() -> None:
+    one_nic = cluster(nodes=2, gpus=2, nics=1)
+    assert check(plan(one_nic, [_crossing(0, 0, share="fair"), _crossing(1, 1, share="fair")])) == ()
+
+
+def test_replicas_with_a_nic_each_may_both_have_it_alone() -> None:
+    assert check(plan(cluster(nodes=2, gpus=2), [_crossing(0, 0, share="alone"), _crossing(1, 1, share="alone")])) == ()
+
+
+def test_the_sum_over_a_node_does_not_hide_one_nic_promised_twice() -> None:
+    """Four GPUs on two NICs: both replicas want the first NIC, the second idles, the node's sum would do."""
+    two_nics = cluster(nodes=2, gpus=4, nics=2)
+    both = broken_rules(plan(two_nics, [_crossing(0, 0, share="alone"), _crossing(1, 1, share="alone")]))
+    assert "nics_and_uplinks_are_not_promised_twice" in both
+
+
+def test_uplinks_of_a_leaf_are_not_promised_twice() -> None:
+    """Each node is its own leaf, every GPU has its NIC: only the uplinks are shared."""
+    racks = cluster(nodes=2, gpus=2, fabric=FatTree(nodes_per_leaf=1, oversubscription=2.0))
+    both = broken_rules(plan(racks, [_crossing(0, 0, share="alone"), _crossing(1, 1, share="fair")]))
+    assert both >= {"links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice"}
+
+
+# -- absent links -------------------------------------------------------------------------------------------------
+
+
+def _moved(before: ClusterSpec, after: ClusterSpec, put: Put) -> Plan:
+    """Return a plan made for one cluster, claimed for another with the same names."""
+    return with_inputs(plan(before, [put]), cluster=after)
+
+
+PAIR = Put((("n0/0", "n1/0"),))
+"""A TP group over two nodes."""
+
+
+NICS_DOWN = tuple(Override(match=Match(node="n1", nic=nic), state="down") for nic in range(4))
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        cluster(fabric=None),
+        TWO_NODES.model_copy(update={"overrides": NICS_DOWN}),
+        TWO_NODES.model_copy(update={"templates": {"t": NodeTemplate(gpu="big", gpus=4)}}),
+    ],
+    ids=["no-fabric", "all-nics-down", "no-nics"],
+)
+def test_a_tp_group_over_an_absent_link_is_rejected(absent: ClusterSpec) -> None:
+    assert check(plan(TWO_NODES, [PAIR])) == ()
+    assert "replicas_are_wired" in broken_rules(_moved(TWO_NODES, absent, PAIR))
+
+
+def test_a_tp_group_off_nvlink_and_pcie_is_rejected() -> None:
+    one = cluster(nodes=1)
+    off = tuple(Override(match=Match(node="n0", gpu=0, link=link), state="down") for link in ("nvlink", "pcie"))
+    group = Put((("n0/0", "n0/1"),))
+    assert check(plan(one, [group])) == ()
+    assert "replicas_are_wired" in broken_rules(_moved(one, one.model_copy(update={"overrides": off}), group))
+
+
+def test_a_plan_priced_over_nvlink_is_rejected_where_nvlink_is_down() -> None:
+    one = cluster(nodes=1)
+    down = one.model_copy(update={"overrides": (Override(match=Match(node="n0", gpu=0, link="nvlink"), state="down"),)})
+    group = Put((("n0/0", "n0/1"),))
+    assert "estimate_is_as_recomputed" in broken_rules(_moved(one, down, group))
+
+
+def test_more_requests_than_memory_holds_are_rejected() -> None:
+    """One GPU of 4 GB holds the weights and little else."""
+    small = cluster(nodes=1, gpus=1, memory="4 GB")
+    crowded = plan(small, [Put((("n0/0",),), concurrency=256)], workload=WORKLOAD, model=MODEL)
+    assert broken_rules(crowded) >= {"memory_is_as_recomputed"}
