@@ -63,7 +63,21 @@ def test_slurm_yaml_is_read_as_topology_conf_is() -> None:
 def test_one_nodes_file_stands_for_all_hosts() -> None:
     found = imported(TREE, matrix("NV18", 8, 8), gpu="h200-sxm")
     assert (found.nodes, found.gpus, found.nics) == (8, 64, 64)
-    assert "7 peers" in told(found, "guessed") or "8 peers" in told(found, "guessed")
+    assert "8 others are taken to be built alike" in told(found, "guessed")
+
+
+def test_files_of_some_hosts_stand_for_the_others() -> None:
+    found = imported(TREE, ("n01.txt", matrix("NV18", 8, 8)), ("n02.txt", matrix("NV18", 8, 8)), gpu="h200-sxm")
+    assert (found.nodes, found.gpus) == (8, 64)
+
+
+def test_a_nodes_file_does_not_stand_for_hosts_of_another_kind() -> None:
+    other = {"nvidia.com/gpu.product": "NVIDIA-L40S", "nvidia.com/gpu.memory": "46068"}
+    found = cluster(nodes(node("a"), node("b"), node("c", other)), ("a.txt", matrix("NV18", 8, 8)))
+    by_host = {e.name: found.templates[e.template] for e in found.nodes}
+    assert by_host["a,b" if "a,b" in by_host else "a"].nics is not None
+    assert by_host["c"].gpu == "l40s"
+    assert by_host["c"].nvswitch is None
 
 
 def test_a_nodes_file_named_after_its_host_keeps_its_fault_there() -> None:

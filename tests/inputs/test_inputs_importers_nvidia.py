@@ -188,6 +188,13 @@ def test_a_lost_gpu_is_an_override() -> None:
     assert (override.match.gpu, override.state) == ("GPU-0000-0007", "lost")
 
 
+def test_a_query_of_some_gpus_counts_from_zero() -> None:
+    rows = query("NVIDIA L40S", 4, 46068, {3: 8}).split("\n")
+    found = cluster("\n".join([rows[0], rows[2], rows[4]]))
+    assert len(found.nodes[0].gpu_ids) == 2
+    assert [o.match.gpu for o in found.overrides] == ["GPU-0000-0003"]
+
+
 def test_a_product_outside_the_catalogue_is_told() -> None:
     found = imported(query("NVIDIA GeForce RTX 3090", 2, 24576))
     assert found.cluster is None

@@ -17,7 +17,8 @@ def combine(nodes: Sequence[NodeFacts]) -> tuple[NodeFacts, tuple[Finding, ...]]
     for other in ranked[1:]:
         findings += _compare(merged, other)
         merged = _join(merged, other)
-    return merged, tuple(findings)
+    numbered = tuple(replace(gpu, index=position) for position, gpu in enumerate(merged.gpus))
+    return replace(merged, gpus=numbered), tuple(findings)
 
 
 def _rank(kind: str) -> int:

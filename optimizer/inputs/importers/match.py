@@ -1,6 +1,7 @@
 """Which host each node file is about, and what stands for hosts without a file of their own."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ def insides_of(all_facts: Sequence[Facts], hosts: Mapping[str, HostFacts], choos
     for position, group in enumerate(groups, start=1):
         stem = _stem(group[0].where) if len(groups) > 1 else ""
         insides[stem if stem and stem not in insides else f"node{position}"] = _combined(group, chooser)
-    if len(hosts) > 1 and len(insides) == 1:
+    if hosts and insides:
         return _for_all(next(iter(insides.values())), hosts, insides, chooser)
     return insides
 
@@ -73,14 +74,24 @@ def _combined(nodes: Sequence[NodeFacts], chooser: Chooser) -> NodeFacts:
 def _for_all(
     inside: NodeFacts, hosts: Mapping[str, HostFacts], known: Mapping[str, NodeFacts], chooser: Chooser
 ) -> dict[str, NodeFacts]:
-    """Return one node's inside for all hosts; what is broken or unique in it stays with its own host."""
-    others = [name for name in hosts if name not in known]
-    if len(hosts) > 1:
-        message = f"{inside.where}: describes one node; its {counted(len(others), 'peer')} are taken to be built alike"
-        chooser.say(Finding("guessed", message))
-    if len(hosts) == 1 or not others:
-        return dict(known) or {next(iter(hosts)): inside}
+    """Return one node's inside for all hosts like it; what is broken or unique in it stays with its own host."""
+    owner = next((hosts[name] for name, node in known.items() if node is inside and name in hosts), None)
+    others = [name for name in _alike(inside, owner, hosts) if name not in known]
+    if not known and len(others) == len(hosts) == 1:
+        return {others[0]: inside}
+    if not others:
+        return dict(known)
+    message = f"{inside.where}: describes one node; {counted(len(others), 'other')} are taken to be built alike"
+    chooser.say(Finding("guessed", message))
     return {**known, **dict.fromkeys(others, _healthy(inside, chooser, is_owned=bool(known)))}
+
+
+def _alike(inside: NodeFacts, owner: HostFacts | None, hosts: Mapping[str, HostFacts]) -> list[str]:
+    """Return hosts with as many GPUs and the product of the owner, else of most such hosts."""
+    same = [host for host in hosts.values() if host.gpus in (None, len(inside.gpus))]
+    kinds = Counter((host.product, host.machine) for host in same)
+    main = (owner.product, owner.machine) if owner else kinds.most_common(1)[0][0] if kinds else None
+    return [host.name for host in same if (host.product, host.machine) == main]
 
 
 def _healthy(node: NodeFacts, chooser: Chooser, is_owned: bool) -> NodeFacts:
