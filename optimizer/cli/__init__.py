@@ -3,18 +3,17 @@
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, planning, telling, topology
+from optimizer.cli import catalogue, deploy, measured, output, planning, telling, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
     name="tpopt",
     help="Which layout serves a model best on a GPU cluster, on exactly which GPUs, with a proof.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,9 +26,18 @@ topology.register(app)
 telling.register(app)
 
 
+@app.callback()
+def _before(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr; may stand anywhere")] = False,
+) -> None:
+    output.be_quiet(quiet=quiet)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 answer, 1 infeasible, 2 wrong input, 3 no answer, 70 our bug."""
-    return exit_code_of(lambda: app(arguments, prog_name="tpopt"), debug="--debug" in arguments)
+    asked = [argument for argument in arguments if argument in ("--quiet", "-q")][:1]
+    rest = [argument for argument in arguments if argument not in ("--quiet", "-q")]
+    return exit_code_of(lambda: app([*asked, *rest], prog_name="tpopt"), debug="--debug" in arguments)
 
 
 def main() -> NoReturn:

@@ -1,7 +1,7 @@
 """The options that commands share, and the meaning of their text."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -14,12 +14,49 @@ if TYPE_CHECKING:
 
 DEGREES = ("tp", "pp", "ep", "dp")
 
-ClusterArg = Annotated[str, typer.Argument(metavar="CLUSTER", help="cluster.yaml, or the name of a preset")]
+Form = Literal["tables", "json", "csv", "markdown"]
+
+
+def _presets(kind: Literal["clusters", "models"], incomplete: str) -> list[str]:
+    from optimizer.inputs import presets
+
+    return [name for name in presets.names(kind) if name.startswith(incomplete)]
+
+
+def complete_cluster(incomplete: str) -> list[str]:
+    """Return the cluster presets that begin so; the shell adds files by itself."""
+    return _presets("clusters", incomplete)
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the model presets that begin so."""
+    return _presets("models", incomplete)
+
+
+def complete_objective(incomplete: str) -> list[str]:
+    """Return the objectives that begin so."""
+    from optimizer.plan import ObjectiveName
+
+    return [name for name in get_args(ObjectiveName) if name.startswith(incomplete)]
+
+
+ClusterArg = Annotated[
+    str,
+    typer.Argument(metavar="CLUSTER", help="cluster.yaml, or the name of a preset", autocompletion=complete_cluster),
+]
 ModelArg = Annotated[
-    str, typer.Argument(metavar="MODEL", help="model.yaml, a Hugging Face config.json or its folder, or a preset")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="model.yaml, a Hugging Face config.json or its folder, or a preset",
+        autocompletion=complete_model,
+    ),
 ]
 WorkloadOption = Annotated[str | None, typer.Option("-w", "--workload", metavar="FILE", help="workload.yaml")]
-ObjectiveOption = Annotated[str, typer.Option(metavar="NAME", help="throughput, latency, ttft, gpus or cost")]
+ObjectiveOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="throughput, latency, ttft, gpus or cost", autocompletion=complete_objective),
+]
 EngineOption = Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="vllm, sglang or trtllm")]
 JsonOption = Annotated[bool, typer.Option("--json", help="answer as JSON")]
 FixOption = Annotated[str | None, typer.Option(metavar="tp=8,pp=2", help="decide these degrees beforehand")]
@@ -33,6 +70,15 @@ TimeLimitOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(min=1, metavar="N", help="threads of the solver")]
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="seed of the solver")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
+
+
+def one_form(*, json: bool, csv: bool, markdown: bool) -> Form:
+    """Return how to answer; InputError when more than one form is asked for."""
+    forms: dict[Form, bool] = {"json": json, "csv": csv, "markdown": markdown}
+    asked = [form for form, wanted in forms.items() if wanted]
+    if len(asked) > 1:
+        raise InputError(f"--{asked[0]} and --{asked[1]} exclude each other: choose one")
+    return asked[0] if asked else "tables"
 
 
 def parse_objective(text: str) -> "ObjectiveName":

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def be_quiet(*, quiet: bool) -> None:
+    """Leave progress out (or tell it again); warnings and errors are always told."""
+    _quiet.set(quiet)
+
+
+def is_quiet() -> bool:
+    """Whether progress is left out."""
+    return _quiet.get()
+
+
 def progress(line: str) -> None:
     """Tell on stderr what is going on."""
-    typer.echo(f"tpopt: {line}", err=True)
+    if not _quiet.get():
+        typer.echo(f"tpopt: {line}", err=True)
 
 
 def answer(text: str) -> None:

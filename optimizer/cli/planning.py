@@ -89,21 +89,24 @@ def compare(
     objective: ObjectiveOption = "throughput",
     engine: EngineOption = None,
     json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="answer as CSV, in seconds and bytes")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="answer as a Markdown table")] = False,
     fix: FixOption = None,
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """List layouts, or two plans, side by side."""
+    form = options.one_form(json=json, csv=csv, markdown=markdown)
     if _is_plan(first) or _is_plan(second):
-        _compare_plans(first, second, json=json)
+        _compare_plans(first, second, form)
         return
     request = _request(
         first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude
     )
     labels = options.parse_layouts(layouts)
     from optimizer import pipeline
-    from optimizer.report import records
+    from optimizer.report import pasted, records
     from optimizer.report.candidates import candidate_table, seconds_table
     from optimizer.report.tables import screen
 
@@ -113,12 +116,17 @@ def compare(
     except InfeasibleError as error:
         _show_infeasible(error, json=json)
         raise
-    if json:
-        output.answer(records.json_text({"candidates": [records.candidate_record(c) for c in candidates]}))
-    else:
-        console = output.console()
-        title = f"{request.model.name} on {request.cluster.name}: {len(candidates)} layouts for {objective}, best first"
-        console.print(candidate_table(title, candidates, screen(console)), seconds_table(candidates))
+    title = f"{request.model.name} on {request.cluster.name}: {len(candidates)} layouts for {objective}, best first"
+    match form:
+        case "json":
+            output.answer(records.json_text({"candidates": [records.candidate_record(c) for c in candidates]}))
+        case "csv":
+            output.answer(pasted.candidates_csv(candidates))
+        case "markdown":
+            output.answer(pasted.candidates_markdown(title, candidates))
+        case _:
+            console = output.console()
+            console.print(candidate_table(title, candidates, screen(console)), seconds_table(candidates))
 
 
 def estimate(
@@ -243,18 +251,23 @@ def _is_plan(source: str) -> bool:
     return isinstance(document, dict) and "schema_version" in document
 
 
-def _compare_plans(first: str, second: str, *, json: bool) -> None:
+def _compare_plans(first: str, second: str, form: options.Form) -> None:
     from rich.console import Group
 
     from optimizer.compare import input_differences, plan_rows
-    from optimizer.report import records
+    from optimizer.report import pasted, records
     from optimizer.report.candidates import input_table, plan_table
 
     plans = [records.read_plan(source) for source in (first, second)]
     rows, inputs = plan_rows(plans), input_differences(*plans)
-    if json:
-        told = {"properties": rows, "inputs": inputs}
-        record = {key: [records.row_record(row) for row in rows] for key, rows in told.items()}
-        output.answer(records.json_text({"plans": [first, second], **record}))
-    else:
-        output.console().print(Group(plan_table((first, second), rows), input_table((first, second), inputs)))
+    match form:
+        case "json":
+            told = {"properties": rows, "inputs": inputs}
+            record = {key: [records.row_record(row) for row in rows] for key, rows in told.items()}
+            output.answer(records.json_text({"plans": [first, second], **record}))
+        case "csv":
+            output.answer(pasted.rows_csv((first, second), (*rows, *inputs)))
+        case "markdown":
+            output.answer(pasted.rows_markdown((first, second), (*rows, *inputs)))
+        case _:
+            output.console().print(Group(plan_table((first, second), rows), input_table((first, second), inputs)))

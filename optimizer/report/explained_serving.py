@@ -56,7 +56,7 @@ class _Loop:
         self.mixed = fact("mixed step", turn.mixed_s, show_seconds(turn.mixed_s),
                           "a step that prefills beside the decodes, through all stages")  # fmt: skip
         self.start = fact(
-            "start", start_s, show_seconds(start_s), "max(half the mean step, cycle / (OSL - 1 + chunks) / 2; base x PP)",
+            "start", start_s, show_seconds(start_s), "max(half the mean step, base x PP)",
             host_fact(case, "base", "step_base"),
         )  # fmt: skip
         self.own_s = chunks * turn.mixed_s + start_s
