@@ -182,6 +182,7 @@ def _choice(row: Row, engine: EngineSpec) -> EngineChoice:
         max_num_seqs=_int(row, "max_num_seqs") if row.get("max_num_seqs") else None,
         max_num_batched_tokens=_int(row, "max_num_batched_tokens") if row.get("max_num_batched_tokens") else None,
         cuda_graph_sizes=sizes,
+        cuda_graphs=(row.get("cuda_graphs") or "1") != "0",
     )
 
 

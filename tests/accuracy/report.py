@@ -1,0 +1,197 @@
+"""Writes docs/accuracy.md: python tests/accuracy/report.py [--data DIR] [--out FILE].
+
+The error of every metric on every set, in-sample and with each model left out, beside the physical lower bound. Our own
+measurement ships with the project; the other sets are read from DIR when it is given.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+import fit_tables
+import published
+
+from optimizer.inputs import presets
+from optimizer.inputs.calibration import Calibration, Roofline
+from optimizer.validation import Errors, Prediction, Row, Validation, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = Path(__file__).parent / "data" / "h200_vllm.csv"
+
+
+Changed = Callable[[Calibration], Calibration]
+
+
+def check(rows: Sequence[Row], change: Changed = lambda fits: fits) -> Validation:
+    """Return the rows priced with the shipped files, their calibrations changed by ``change``."""
+    changed = cache(lambda gpu: change(presets.load_calibration(presets.load_gpu(gpu))))
+    return validate(
+        rows, load_model=presets.load_model, load_gpu=presets.load_gpu, load_engine=presets.load_engine,
+        load_calibration=lambda gpu: changed(gpu.id),
+    )  # fmt: skip
+
+
+def best_host(rows: Sequence[Row]) -> float:
+    """Return the factor on the host's constants that suits a set best."""
+
+    def error(factor: float) -> float:
+        found = check(rows, lambda fits: published.with_host(fits, factor))
+        return fmean([abs(p.error) for p in found.predictions if p.error is not None] or [0.0])
+
+    return min(published.HOST_FACTORS, key=error)
+
+
+def bound(fits: Calibration) -> Calibration:
+    """Return the calibration of hardware that reaches its datasheet and loses nothing else."""
+    sharp = {"memory": 1.0, "compute": 1.0, "power": 32.0, "fixed": 0.0}
+
+    def best(family: Roofline) -> Roofline:
+        free = {"per_sequence": 0.0} if hasattr(family, "per_sequence") else {}
+        return family.model_copy(update=sharp | free)
+
+    host = fits.host.model_copy(update=dict.fromkeys(type(fits.host).model_fields, 0.0))
+    families = ("attention_prefill", "mla_prefill", "mla_decode")
+    groups = ("gemm", "attention_decode", "moe")
+    return fits.model_copy(
+        update={name: best(getattr(fits, name)) for name in families}
+        | {name: {key: best(fit) for key, fit in getattr(fits, name).items()} for name in groups}
+        | {"elementwise": 1.0, "kernel": 0.0, "host": host}
+    )
+
+
+def share_of_bound(found: Validation, least: Validation, key: str) -> float:
+    """Return the mean of bound over measurement for times, measurement over bound for rates."""
+    shares = []
+    for prediction, floor in zip(found.predictions, least.predictions, strict=True):
+        if prediction.metric == key and prediction.measured and floor.predicted:
+            share = floor.predicted / prediction.measured
+            shares.append(1 / share if key.endswith("per_s") else share)
+    return fmean(shares) if shares else float("nan")
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction for people."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def metric_table(found: Validation, least: Validation, held_out: dict[str, float]) -> list[str]:
+    """Return one line per metric."""
+    lines = [
+        "| metric | rows | MAPE | median | bias | left out | bound / measured |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, e in found.metrics.items():
+        floor = percent(share_of_bound(found, least, name)) if name != "kv_tokens" else ""
+        cells = [
+            name,
+            str(e.n),
+            percent(e.mape),
+            percent(e.median_ape),
+            percent(e.bias),
+            percent(held_out.get(name)),
+            floor,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def group_table(groups: dict[str, Errors]) -> list[str]:
+    """Return one line per group."""
+    lines = ["| | rows | MAPE | median | bias |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {e.n} | {percent(e.mape)} | {percent(e.median_ape)} | {percent(e.bias)} |"
+        for name, e in groups.items()
+    ]
+    return lines
+
+
+def worst_table(found: Validation, rows: Sequence[Row], count: int) -> list[str]:
+    """Return the rows with the largest errors."""
+    lines = [
+        "| row | metric | concurrency | ISL | measured | predicted | error |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for p in found.worst(count):
+        row = rows[p.row]
+        cells = [
+            row.get("run", ""), p.metric, row.get("concurrency", ""), row.get("isl", ""), f"{p.measured:.4g}",
+            f"{p.predicted:.4g}", percent(p.error),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def own_section() -> list[str]:
+    """Return the section on our own H200 measurement."""
+    rows = fit_tables.table(OWN)
+    fits = presets.load_calibration(presets.load_gpu("h200-sxm"))
+    held_out = {name: e.held_out for name, e in fits.errors.items() if e.held_out is not None}
+    found, least = check(rows), check(rows, bound)
+
+    def by_run(p: Prediction) -> str:
+        return rows[p.row]["run"]
+
+    return [
+        "## vLLM 0.24.0 on H200 (tests/accuracy/data/h200_vllm.csv)", "",
+        "In-sample: 20 constants were fitted to these rows. Left out: each model's rows predicted by a fit that saw none "
+        "of them; the fit is pulled weakly to the kernel tables' values, and the form of the model was chosen with all "
+        "rows in sight. Bound: what the datasheet's bandwidth, FLOP rate and links alone would take.", "",
+        *metric_table(found, least, held_out), "", f"Not priced: {len(found.unpriced)} rows.", "", "By run:", "",
+        *group_table(found.by(by_run)), "", "Largest errors:", "", *worst_table(found, rows, 12), "", *UNEXPLAINED, "",
+    ]  # fmt: skip
+
+
+UNEXPLAINED = [
+    "What remains unexplained: the host. First tokens of short prompts are bound by kernel launches, and the runs shared",
+    "one host: TP2 launches cost 0.5 ms a layer where TP4 took 1.0, and the FP8 run took 15 ms for 128 tokens that 16-bit",
+    "weights prefill in 9. No constant per launch fits both; one constant is kept, in the middle. DeepSeek-V2-Lite ran",
+    "with dummy weights whose router sends nearly all tokens to the same experts: 10 of 64 are taken as hit in these rows",
+    "(a property of the measurement, fitted here and never used in planning).",
+]
+
+
+def kernel_section() -> list[str]:
+    """Return the errors of every fitted family as the calibration files hold them."""
+    lines = ["## Kernel and link families", "", "Held out: every fifth point, fitted without them.", ""]
+    lines += ["| GPU | family | points | in-sample | held out |", "|---|---|---:|---:|---:|"]
+    for name in presets.names("calibrations"):
+        fits = presets.load_calibration(presets.load_gpu(name))
+        for family, e in fits.errors.items():
+            lines.append(f"| {name} | {family} | {e.n} | {percent(e.in_sample)} | {percent(e.held_out)} |")
+    return [*lines, ""]
+
+
+def published_section(data: Path) -> list[str]:
+    """Return the section on sets that others published; every row that is dropped is counted with its reason."""
+    lines = ["## Published measurements", "", published.__doc__ or "", ""]
+    for name, (rows, dropped) in published.sets(data).items():
+        factor = best_host(rows)
+        found, least = check(rows, lambda fits, by=factor: published.with_host(fits, by)), check(rows, bound)
+        lines += [f"### {name}", ""]
+        if rows:
+            lines += [f"Host factor: {factor}.", "", *metric_table(found, least, {}), ""]
+            by_layout = found.by(lambda p, rows=rows: f"{p.model} {rows[p.row]['gpu']} {p.layout} {p.metric}")
+            lines += [*group_table(by_layout), ""]
+        reasons = published.counted([*dropped, *(p.reason for p in found.unpriced)])
+        lines += [f"- not priced, {count} rows: {reason}" for reason, count in reasons.items()] + [""]
+    return lines
+
+
+def main() -> None:
+    """Write the report."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", type=Path)
+    options.add_argument("--out", type=Path, default=ROOT / "docs" / "accuracy.md")
+    chosen = options.parse_args()
+    lines = ["# Accuracy", "", "Written by tests/accuracy/report.py. Error = (predicted - measured) / measured.", ""]
+    lines += own_section() + kernel_section()
+    if chosen.data is not None:
+        lines += published_section(chosen.data)
+    chosen.out.parent.mkdir(exist_ok=True)
+    chosen.out.write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
