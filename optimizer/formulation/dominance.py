@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from optimizer.cost.quantities import Estimate
-from optimizer.formulation.columns import Column
+from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.instance import Instance, demanded_concurrency
 
 Beats = Callable[[Estimate, Estimate], bool]
@@ -62,29 +63,61 @@ Taken = tuple[int, tuple[int, ...]]
 def unsplittable(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Return the columns that are worth more than smaller replicas on the very same GPUs.
 
-    A replica may be replaced by replicas that sit inside its pieces and cross nothing: they need no more GPUs or links.
+    A replica may be replaced by replicas that sit inside its pieces, or that span fewer of its equal pieces: they need
+    no other GPUs, reserve no more on any link, and still sit on different nodes.
     """
-    best: dict[Taken, float] = {}
+    worth = _Worth({}, {})
     kept = []
     for column in sorted(columns, key=lambda c: (c.gpus, len(c.pieces))):
-        rate = column.point.requests_per_s
-        parts = [_best(best, (piece.node_class, piece.counts)) for piece in column.pieces]
-        if all(parts) and sum(parts) >= rate:
-            continue
-        kept.append(column)
-        if len(column.pieces) == 1 and not column.pieces[0].shares and not column.leaf_shares:
-            taken = (column.pieces[0].node_class, column.pieces[0].counts)
-            best[taken] = max(best.get(taken, 0.0), rate)
+        if worth.of_parts(column) < column.point.requests_per_s:
+            kept.append(column)
+            worth.learn(column)
     order = {id(column): index for index, column in enumerate(columns)}
     return tuple(sorted(kept, key=lambda column: order[id(column)]))
 
 
-def _best(best: dict[Taken, float], whole: Taken) -> float:
-    """Return the most requests/s that known replicas reach together on these GPUs; smaller ones were seen before."""
-    node_class, counts = whole
-    reached = best.get(whole, 0.0)
-    for (other_class, part), rate in best.items():
-        if other_class == node_class and part != counts and all(p <= c for p, c in zip(part, counts, strict=True)):
-            left = tuple(c - p for c, p in zip(counts, part, strict=True))
-            reached = max(reached, rate + _best(best, (node_class, left)))
-    return reached
+@dataclass(frozen=True)
+class _Worth:
+    """Most requests/s of the replicas seen so far: on one piece, and over several equal pieces."""
+
+    inside: dict[Taken, float]
+    spread: dict[Piece, dict[int, float]]
+    """By piece (its ``nodes`` set to 1) and number of nodes."""
+
+    def learn(self, column: Column) -> None:
+        """Remember a replica that crosses nothing, or that spans equal pieces inside a leaf group."""
+        first, rate = column.pieces[0], column.point.requests_per_s
+        if column.leaf_shares or len(set(column.pieces)) > 1:
+            return
+        if len(column.pieces) > 1:
+            by_nodes = self.spread.setdefault(replace(first, nodes=1), {})
+            by_nodes[len(column.pieces)] = max(by_nodes.get(len(column.pieces), 0.0), rate)
+        elif not first.shares:
+            taken = (first.node_class, first.counts)
+            self.inside[taken] = max(self.inside.get(taken, 0.0), rate)
+
+    def of_parts(self, column: Column) -> float:
+        """Return the most requests/s of smaller replicas on the GPUs of this one."""
+        pieces = column.pieces
+        alone = sum(self._on((piece.node_class, piece.counts)) for piece in pieces)
+        if len(set(pieces)) > 1 or len(pieces) == 1:
+            return alone
+        return max(alone, self._over(replace(pieces[0], nodes=1), len(pieces)))
+
+    def _over(self, piece: Piece, nodes: int) -> float:
+        """Return the most requests/s over so many equal pieces, each replica on some of them."""
+        best = [0.0, self._on((piece.node_class, piece.counts))]
+        known = self.spread.get(piece, {})
+        for n in range(2, nodes + 1):
+            best.append(max(known.get(n, 0.0), *(best[a] + best[n - a] for a in range(1, n // 2 + 1))))
+        return best[nodes]
+
+    def _on(self, whole: Taken) -> float:
+        """Return the most requests/s inside one piece."""
+        node_class, counts = whole
+        reached = self.inside.get(whole, 0.0)
+        for (other_class, part), rate in self.inside.items():
+            if other_class == node_class and part != counts and all(p <= c for p, c in zip(part, counts, strict=True)):
+                left = tuple(c - p for c, p in zip(counts, part, strict=True))
+                reached = max(reached, rate + self._on((node_class, left)))
+        return reached
