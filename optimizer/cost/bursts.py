@@ -62,9 +62,9 @@ def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: fl
     start_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
     steps = _chunks(case, workload, distinct)
     if prompts > 1:
-        together = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload))
-        rest = (prompts - 1) / together
-        steps += [(_side_by_side(batch, min(together, prompts - 1.0)), times * rest) for batch, times in steps]
+        fill = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload))
+        together = min(fill, prompts - 1.0)
+        steps += [(_side_by_side(batch, together), times * (prompts - 1) / together) for batch, times in steps]
     return start_s + pipelined(case, steps)
 
 
@@ -108,9 +108,9 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
         slowest = max([m.total - p.total for m, p in zip(mixed_stages, stages, strict=True)])
         return max(0.0, slowest - max(0.0, spare_s))
 
-    together = _prompts_together(workload, running, max(1.0, budget / todo))
-    others = (running - 1.0) * chunks / together
-    full = mixed(min(together, max(1.0, running - 1.0)))
+    together = min(_prompts_together(workload, running, max(1.0, budget / todo)), max(1.0, running - 1.0))
+    others = max(0.0, running - 1.0) * chunks / together
+    full = mixed(together)
     full_stages = stage_seconds(case, full)
     extra_s = others * extra(full_stages) + chunks * extra(stage_seconds(case, mixed(1.0)))
     return Turnover(decode, through(case, full, full_stages).total, extra_s, chunks + others, chunks)

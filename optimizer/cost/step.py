@@ -87,6 +87,7 @@ def through(case: Case, batch: Batch, stages: tuple[Seconds, ...]) -> Breakdown:
     if batch.prompts == 0:
         busy_s = gemm_s + attention_s + collectives_s + overhead_s + pipeline_s
         overhead_s += max(0.0, case.calibration.host.step_floor - busy_s)
+    overhead_s += case.facts.serial_step
     return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from optimizer.inputs.schema import Bytes, Count, Fraction, Natural, Record
+from optimizer.inputs.schema import Bytes, Count, Fraction, Natural, Record, Seconds
 from optimizer.inputs.workload import EngineName
 
 Factor = Annotated[float, Field(ge=0)]
@@ -54,6 +54,8 @@ class EngineVersion(Record):
     """Largest batch captured by default."""
     graph_prefill_tokens: Natural
     """Steps of up to so many tokens run piecewise from captured graphs; larger ones are launched by the host."""
+    serial_step: Seconds = 0.0
+    """Scheduling, input preparation and output of a step where they wait for the GPU (no asynchronous scheduling)."""
     sampler_bytes_per_logit: Factor
     """Peak bytes of the sampler per running sequence and vocabulary entry."""
     keeps_expert_workspace: bool = False

@@ -1,0 +1,57 @@
+"""The table of names and units by which others' measurements are read."""
+
+import published
+import pytest
+
+from optimizer.inputs import presets
+
+ROW = {
+    "source": "Splitwise (ISCA24) perf_model.csv", "model": "Llama-2-70B", "gpu": "A100-SXM-80G", "tp": "2", "pp": "1",
+    "precision_w": "fp16", "isl": "512", "osl": "128", "concurrency_or_batch": "1", "metric": "tpot", "value": "54.856",
+    "unit": "ms", "quality": "A", "run_id": "one", "engine_version": "",
+}  # fmt: skip
+
+
+def mapped(**changes: str) -> dict[str, str]:
+    found = published.mapped(ROW | changes, {})
+    assert isinstance(found, dict)
+    return found
+
+
+def test_milliseconds_become_seconds_and_names_become_ours() -> None:
+    row = mapped()
+    assert float(row["value"]) == pytest.approx(0.054856)
+    assert (row["model"], row["gpu"], row["weights"], row["metric"]) == ("llama-2-70b", "a100-80-sxm", "bf16", "tpot")
+
+
+def test_the_first_token_of_a_batch_is_that_of_its_last_prompt() -> None:
+    assert mapped(metric="ttft")["metric"] == "ttft"
+    assert mapped(metric="ttft", concurrency_or_batch="8")["metric"] == "batch_prefill_time"
+
+
+def test_inter_token_latency_at_a_context_is_a_decode_step() -> None:
+    row = mapped(metric="itl", isl="ctx=16671", osl="", concurrency_or_batch="1.0")
+    assert (row["metric"], row["isl"], row["osl"], row["concurrency"]) == ("tpot", "16671", "1", "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"quality": "B"}, "quality B"), ({"metric": "e2e"}, "metric e2e"), ({"unit": "min"}, "unit 'min'"),
+        ({"gpu": "TPU"}, "gpu 'TPU'"), ({"model": "GPT-5"}, "model 'GPT-5'"), ({"precision_w": "q4"}, "'q4'"),
+        ({"concurrency_or_batch": "1.5"}, "no whole number"),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_mapped_has_a_reason(change: dict[str, str], reason: str) -> None:
+    found = published.mapped(ROW | change, {})
+    assert isinstance(found, str)
+    assert reason in found
+
+
+def test_every_name_in_the_tables_is_a_preset() -> None:
+    assert set(published.MODELS.values()) <= set(presets.names("models"))
+    assert set(published.GPUS.values()) <= set(presets.names("gpus"))
+
+
+def test_reasons_are_counted() -> None:
+    assert published.counted(["a", "b", "a"]) == {"a": 2, "b": 1}
