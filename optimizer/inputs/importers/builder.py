@@ -10,7 +10,9 @@ from optimizer.inputs.importers.choose import Chooser
 from optimizer.inputs.importers.fabric import Placed
 from optimizer.inputs.importers.facts import Finding, GpuFacts, HostFacts, NicFacts, NodeFacts
 from optimizer.inputs.importers.machines import machine
-from optimizer.inputs.importers.shape import Shaped, guessed_nic_rate, shape
+from optimizer.inputs.importers.nic_shape import guessed_nic_rate
+from optimizer.inputs.importers.shape import shape
+from optimizer.inputs.importers.shaped import Shaped
 
 
 class Builder:

@@ -5,12 +5,13 @@ A GPU without the links that its peers have is marked, never averaged.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from optimizer.inputs.cluster import Bridge, GpuGroup, Match, Mesh, Nics, NodeTemplate, NvSwitch, Override, Pcie
+from optimizer.inputs.cluster import Bridge, GpuGroup, Match, Mesh, NodeTemplate, NvSwitch, Override, Pcie
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.importers.facts import Finding, NodeFacts, Pair, counted, listed
 from optimizer.inputs.importers.nearness import group_size
+from optimizer.inputs.importers.nic_shape import nics_of
+from optimizer.inputs.importers.shaped import Shaped, rate_text
 from optimizer.units import parse_bytes_per_s, show_bytes_per_s
 
 NVLINK_RATES = {"volta": "25 GB/s", "ampere": "25 GB/s", "hopper": "25 GB/s", "blackwell": "50 GB/s"}
@@ -19,19 +20,8 @@ MOST_LINKS = 18
 """NVLinks of any one GPU so far (NVLink 4 and 5)."""
 SOCKET_RATE = parse_bytes_per_s("16 GB/s")
 """What NCCL plans with between AMD sockets (`src/graph/topo.h`); Intel's figures lie between 10 and 40."""
-NIC_RATES = tuple(parse_bytes_per_s(rate) for rate in ("100 Gb/s", "200 Gb/s", "400 Gb/s", "800 Gb/s"))
 _TOO_MUCH = 1.2
 """A rate more than so far above the catalogue's is the sum of both directions, or of something else."""
-
-
-@dataclass
-class Shaped:
-    """A template, what differs from it, and what to say."""
-
-    overrides: list[Override] = field(default_factory=list)
-    """Their match names no node yet."""
-    findings: list[Finding] = field(default_factory=list)
-    template: NodeTemplate | None = None
 
 
 def shape(node: NodeFacts, specs: tuple[GpuSpec, ...], gpu_ids: tuple[str, ...]) -> Shaped:
@@ -50,7 +40,7 @@ def shape(node: NodeFacts, specs: tuple[GpuSpec, ...], gpu_ids: tuple[str, ...])
         mesh=mesh,
         bridges=bridges,
         pcie=pcie,
-        nics=_nics(node, specs[0], shaped),
+        nics=nics_of(node, specs[0], shaped),
         source=f"imported from {node.kind}",
     )
     return shaped
@@ -81,13 +71,13 @@ def _scale_up(
         links = {g.index: max((c for p, c in node.pairs.items() if g.index in p), default=0) for g in node.gpus}
     if any(links.values()):
         _switch_faults(node, links, marks, shaped)
-        return NvSwitch(bandwidth=_text(_switch_rate(node, max(links.values()), spec, shaped))), None, ()
+        return NvSwitch(bandwidth=rate_text(_switch_rate(node, max(links.values()), spec, shaped))), None, ()
     if node.switch_bytes_per_s:
-        return NvSwitch(bandwidth=_text(_plausible(node.switch_bytes_per_s, spec, node.where, shaped))), None, ()
+        return NvSwitch(bandwidth=rate_text(_plausible(node.switch_bytes_per_s, spec, node.where, shaped))), None, ()
     if node.is_mesh and node.pairs:
         return _mesh(node, spec, marks, shaped)
     bridges = tuple(
-        Bridge(gpus=pair, bandwidth=_text(_pair_rate(node, pair, count, spec)))
+        Bridge(gpus=pair, bandwidth=rate_text(_pair_rate(node, pair, count, spec)))
         for pair, count in sorted(node.pairs.items())
     )
     return None, None, bridges
@@ -195,12 +185,16 @@ def _mesh(
     rates = {_pair_rate(node, pair, 1, spec) for pair in node.pairs}
     own = spec.scale_up is not None and spec.scale_up.kind == "mesh"
     if not absent and len(rates) == 1:
-        return None, Mesh(pair_bandwidth=_text(None if own and not node.pair_bytes_per_s else rates.pop())), ()
+        return None, Mesh(pair_bandwidth=rate_text(None if own and not node.pair_bytes_per_s else rates.pop())), ()
     if absent:
         shaped.findings.append(
             Finding("broken", f"{node.where}: no xGMI between {listed(absent)}; links are written one by one")
         )
-    return None, None, tuple(Bridge(gpus=p, bandwidth=_text(_pair_rate(node, p, 1, spec))) for p in sorted(node.pairs))
+    return (
+        None,
+        None,
+        tuple(Bridge(gpus=p, bandwidth=rate_text(_pair_rate(node, p, 1, spec))) for p in sorted(node.pairs)),
+    )
 
 
 # GPUs and PCIe
@@ -239,60 +233,8 @@ def _pcie(node: NodeFacts, spec: GpuSpec, shaped: Shaped) -> Pcie | None:
             f"{node.where}: {show_bytes_per_s(between)} between sockets, as NCCL plans for AMD; no file names the CPU"
         )
         shaped.findings.append(Finding("guessed", message))
-    rate = (
-        node.pcie_bytes_per_s
-        if node.pcie_bytes_per_s and node.pcie_bytes_per_s <= _TOO_MUCH * spec.pcie_bandwidth
-        else None
+    told = node.pcie_bytes_per_s
+    rate = rate_text(told if told and told <= _TOO_MUCH * spec.pcie_bandwidth else None)
+    return Pcie(bandwidth=rate, gpus_per_switch=per_switch, sockets=sockets, socket_bandwidth=rate_text(between))
+        bandwidth=rate_text(rate), gpus_per_switch=per_switch, sockets=sockets, socket_bandwidth=rate_text(between)
     )
-    return Pcie(bandwidth=_text(rate), gpus_per_switch=per_switch, sockets=sockets, socket_bandwidth=_text(between))
-
-
-def _text(rate: float | None) -> str | None:
-    return None if rate is None else f"{rate!r} B/s"
-
-
-# NICs
-
-
-def _nics(node: NodeFacts, spec: GpuSpec, shaped: Shaped) -> Nics | None:
-    if not node.nics:
-        return None
-    rates = [nic.bytes_per_s for nic in node.nics if nic.bytes_per_s]
-    rate = max(rates) if rates else guessed_nic_rate(spec)
-    if not rates:
-        message = f"{node.where}: NICs of {show_bytes_per_s(rate)}: the largest that the PCIe link of {spec.id} carries"
-        shaped.findings.append(Finding("guessed", f"{message}; no file tells the rate"))
-    names = tuple(nic.name for nic in node.nics)
-    for index, nic in enumerate(node.nics):
-        mark = nic.name if len(set(names)) == len(names) else index
-        if nic.is_down:
-            shaped.overrides.append(Override(match=Match(nic=mark), state="down", reason="NIC is down or absent"))
-        elif nic.bytes_per_s and nic.bytes_per_s < rate:
-            slow, full = show_bytes_per_s(nic.bytes_per_s), show_bytes_per_s(rate)
-            message = f"{node.where}: NIC {nic.name} runs at {slow}, others at {full}"
-            shaped.findings.append(Finding("broken", message))
-            shaped.overrides.append(
-                Override(match=Match(nic=mark), bandwidth=_text(nic.bytes_per_s), reason="slower than its peers")
-            )
-    near = node.nearest if len(node.nearest) == len(node.gpus) else ()
-    _say_order(near, names, node.where, shaped)
-    usual = tuple(gpu * len(names) // len(node.gpus) for gpu in range(len(node.gpus)))
-    return Nics(
-        count=len(names),
-        bandwidth=_text(rate),
-        names=names if len(set(names)) == len(names) else (),
-        nearest=() if near == usual or len(names) > len(node.gpus) else near,
-        transport=node.transport or "infiniband",
-    )
-
-
-def guessed_nic_rate(spec: GpuSpec) -> float:
-    """Return the fastest Ethernet or InfiniBand rate that fits through the GPU's PCIe link."""
-    return max((rate for rate in NIC_RATES if rate <= spec.pcie_bandwidth), default=NIC_RATES[0])
-
-
-def _say_order(near: tuple[int, ...], names: tuple[str, ...], where: str, shaped: Shaped) -> None:
-    first_used = list(dict.fromkeys(near))
-    if first_used != sorted(first_used):
-        pairs = listed([f"GPU{g} {names[n]}" for g, n in enumerate(near)], 16)
-        shaped.findings.append(Finding("read", f"{where}: NIC order differs from GPU order: {pairs}"))
