@@ -236,5 +236,3 @@ def _pcie(node: NodeFacts, spec: GpuSpec, shaped: Shaped) -> Pcie | None:
     told = node.pcie_bytes_per_s
     rate = rate_text(told if told and told <= _TOO_MUCH * spec.pcie_bandwidth else None)
     return Pcie(bandwidth=rate, gpus_per_switch=per_switch, sockets=sockets, socket_bandwidth=rate_text(between))
-        bandwidth=rate_text(rate), gpus_per_switch=per_switch, sockets=sockets, socket_bandwidth=rate_text(between)
-    )
