@@ -1,4 +1,4 @@
-"""Rules of thumb for serving large models, beside what tpopt computes: weights, KV cache, usable memory, prefill, links.
+"""Rules of thumb for serving large models, beside what tpopt computes.
 
 Usage: python figures.py   prints one table
 """
@@ -35,9 +35,8 @@ def rows() -> list[tuple[str, str, str]]:
     int4 = weights_bytes(big, one_gpu(big, "int4"), 0)
     kv = model_kv_bytes_per_token(llama, "bf16") * 128_000
     gpu = h100.gpus["h100-sxm"]
-    idle, settings = estimate(
-        h100, llama, WorkloadSpec.model_validate({"isl": 1024, "osl": 1}), tp=1, pp=1, batch=1
-    )
+    idle, settings = estimate(h100, llama, WorkloadSpec.model_validate({"isl": 1024, "osl": 1}), tp=1, pp=1, batch=1)
+    prefill_s = idle.breakdown.prefill.total
     room = int(gpu.memory * settings.gpu_memory_utilization)
     overhead = idle.memory[0].activation_bytes + idle.memory[0].overhead_bytes
     topology = build(two_nodes)
@@ -45,15 +44,27 @@ def rows() -> list[tuple[str, str, str]]:
     across = wiring(topology, [["node1/0"], ["node2/0"]]).hops[0].bytes_per_s
     return [
         ("weights of a 130B model, FP16", "260 GB", f"{2 * parameters / GB:.0f} GB"),
-        ("the same in INT4", "65 GB", f"{parameters / 2 / GB:.0f} GB bare, {int4 / GB:.0f} GB with scales and 16-bit head"),
-        ("KV cache of a 70B model, 128,000 tokens", "394 GB", f"{kv / GB:.1f} GB: 8 KV heads, not 64, and each layer once"),
+        (
+            "the same in INT4",
+            "65 GB",
+            f"{parameters / 2 / GB:.0f} GB bare, {int4 / GB:.0f} GB with scales and 16-bit head",
+        ),
+        (
+            "KV cache of a 70B model, 128,000 tokens",
+            "394 GB",
+            f"{kv / GB:.1f} GB: 8 KV heads, not 64, and each layer once",
+        ),
         (
             "usable share of 80 GB",
             "50 to 60 %",
             f"{(room - overhead) / gpu.memory:.0%}: utilisation {settings.gpu_memory_utilization:.2f}, "
             f"{overhead / GB:.1f} GB of activations and context",
         ),
-        ("prefill of 1,024 tokens, 70B, one H100", "14 s", f"{idle.breakdown.prefill.total:.2f} s (if its weights fitted)"),
+        (
+            "prefill of 1,024 tokens, 70B, one H100",
+            "14 s",
+            f"{idle.breakdown.prefill.total:.2f} s (if its weights fitted)",
+        ),
         (
             "NVLink against RDMA, per direction",
             "36 times",
