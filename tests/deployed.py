@@ -3,6 +3,7 @@
 Names of the dictionary say what is special. Settings are plausible, not predicted.
 """
 
+import dataclasses
 from typing import Any
 
 import handmade
@@ -71,8 +72,21 @@ def plan(replicas: list[Replica], models: list[ModelSpec], on: ClusterSpec | Non
     return handmade.plan(*replicas, inputs=inputs)
 
 
-def matrix(engine: EngineName) -> dict[str, Plan]:
+def matrix(engine: EngineName, version: str | None = None) -> dict[str, Plan]:
     """Return the plans that an engine can be asked to run, by what is special about them."""
+    return {name: with_version(plan, version or VERSIONS[engine]) for name, plan in _matrix(engine).items()}
+
+
+def with_version(plan: Plan, version: str) -> Plan:
+    """Return the plan with all replicas on another release of their engine."""
+    replicas = tuple(
+        replica.model_copy(update={"engine": dataclasses.replace(replica.engine, version=version)})
+        for replica in plan.replicas
+    )
+    return plan.model_copy(update={"replicas": replicas})
+
+
+def _matrix(engine: EngineName) -> dict[str, Plan]:
     llama, moe, mla = handmade.model(), presets.load_model("qwen3-235b-a22b-fp8"), presets.load_model("deepseek-v3")
     small = presets.load_model("qwen3-8b")
     one, two, three, four = "node01", "node02", "node03", "node04"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from optimizer.export import compose, sglang, slurm, systemd, vllm
+from optimizer.export import compose, dynamo, llmd, lws, ray, sglang, slurm, systemd, vllm
 from optimizer.export.artifact import Artifact
 from optimizer.plan import Plan
 
@@ -12,6 +12,10 @@ EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
     "slurm": slurm.export,
     "compose": compose.export,
     "systemd": systemd.export,
+    "lws": lws.export,
+    "ray": ray.export,
+    "dynamo": dynamo.export,
+    "llm-d": llmd.export,
 }
 """Targets by name."""
 

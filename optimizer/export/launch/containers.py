@@ -1,6 +1,7 @@
 """What every container of an engine needs: image, devices as seen inside, words without references."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from optimizer.export.launch.command import Command
 from optimizer.export.launch.refusal import any_gpus, refuse
@@ -28,8 +29,29 @@ def image(launch: Launch, version: str | None = None) -> str:
 
 def devices_inside(launch: Launch, visible: tuple[int, ...]) -> str:
     """Return CUDA_VISIBLE_DEVICES where only the GPUs with these local indices exist: UUIDs, else their positions."""
+    return ",".join(launch.uuids) or positions(launch, visible)
+
+
+def positions(launch: Launch, visible: tuple[int, ...]) -> str:
+    """Return the seats as positions among the GPUs with these local indices."""
     order = sorted(visible)
-    return ",".join(launch.uuids or (str(order.index(seat.local_index)) for seat in launch.seats))
+    return ",".join(str(order.index(seat.local_index)) for seat in launch.seats)
+
+
+def inside(launch: Launch, command: Command, visible: tuple[int, ...]) -> Command:
+    """Return the command with the seats named as a container with these GPUs sees them."""
+    changed = {"CUDA_VISIBLE_DEVICES": devices_inside(launch, visible)}
+    return replace(command, environment=tuple((name, changed.get(name, word)) for name, word in command.environment))
+
+
+def with_port(command: Command, port: int) -> Command:
+    """Return the command with another planned port for requests."""
+    moved = Ref("PORT", str(port))
+    serving = (
+        replace(option, value=moved) if isinstance(option.value, Ref) and option.value.name == moved.name else option
+        for option in command.serving
+    )
+    return replace(command, serving=tuple(serving))
 
 
 def own_indices(launch: Launch) -> tuple[int, ...]:

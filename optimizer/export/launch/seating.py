@@ -131,6 +131,13 @@ def template_of(plan: Plan, node: str) -> NodeTemplate | None:
     return None
 
 
+def place_of(plan: Plan, node: str) -> tuple[str, str | None]:
+    """Return the template of a node and the leaf it names: equal places are interchangeable."""
+    cluster = plan.inputs.cluster
+    entries = zip(cluster.nodes, all_hosts(cluster.nodes), strict=True)
+    return next(((entry.template, entry.leaf) for entry, names in entries if node in names), ("", None))
+
+
 def working_gpus(plan: Plan, node: str) -> tuple[int, ...]:
     """Return the local indices of a node's GPUs that are not lost or down: those that a scheduler sees."""
     template = template_of(plan, node)

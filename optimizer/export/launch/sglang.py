@@ -64,6 +64,8 @@ def _layout(launch: Launch, names: Names) -> Iterator[Option]:
     yield names.option("pipeline_parallel", replica.pp)
     if replica.attn_dp > 1:
         yield names.option("attention_data_parallel", replica.attn_dp)
+        if "attention_data_parallel_switch" in names.known.flags:
+            yield names.option("attention_data_parallel_switch")
     if replica.ep > 1:
         yield names.option("expert_parallel", replica.ep)
     if replica.dcp > 1:

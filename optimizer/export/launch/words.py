@@ -138,5 +138,5 @@ _Dumper.add_representer(list, _represent_list)
 
 def yaml_text(*documents: Any, head: str) -> str:
     """Return YAML documents under a comment line; keys in the order given, nothing shared between places."""
-    body = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=False)
+    body = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=False)
     return f"# {head}\n{body}"
