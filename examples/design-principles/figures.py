@@ -47,7 +47,7 @@ def rows() -> list[tuple[str, str, str]]:
         (
             "the same in INT4",
             "65 GB",
-            f"{parameters / 2 / GB:.0f} GB bare, {int4 / GB:.0f} GB with scales and 16-bit head",
+            f"{parameters / 2 / GB:.0f} GB bare, {int4 / GB:.0f} with scales and 16-bit head",
         ),
         (
             "KV cache of a 70B model, 128,000 tokens",
@@ -63,7 +63,7 @@ def rows() -> list[tuple[str, str, str]]:
         (
             "prefill of 1,024 tokens, 70B, one H100",
             "14 s",
-            f"{idle.breakdown.prefill.total:.2f} s (if its weights fitted)",
+            f"{prefill_s:.2f} s (if its weights fitted)",
         ),
         (
             "NVLink against RDMA, per direction",
