@@ -34,7 +34,7 @@ _LINK = {"operations": dict.fromkeys(("all_reduce", "all_gather", "reduce_scatte
 IDEAL = Calibration.model_validate({
     "gpu": "h100-sxm", "engine": "none", "date": "2026-11", "measured": True, "gemm": {"bf16": _SHARP},
     "attention_prefill": _SHARP, "attention_decode": {"bf16": _SHARP, "fp8": _SHARP}, "mla_prefill": _SHARP,
-    "mla_decode": _SHARP, "moe": {"bf16": _SHARP}, "elementwise": 1.0, "kernel": "0 s",
+    "mla_decode": _SHARP, "moe": {"bf16": _SHARP | {"activations": 1.0}}, "elementwise": 1.0, "kernel": "0 s",
     "links": dict.fromkeys(("nvswitch", "mesh", "nvlink", "pcie", "host", "rdma"), _LINK),
     "host": dict.fromkeys(
         ("launch", "piece", "step_floor", "step_base", "per_sequence", "request", "prompt_token"), "0 s"

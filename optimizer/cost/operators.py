@@ -44,6 +44,7 @@ class Experts:
     flop_per_token: float
     """Of all tokens in the group, on this rank."""
     io_bytes_per_token: float
+    """Activations, in bytes that take as long as those of weights."""
     ranks: int
     """Ranks over which whole experts are spread (1: sliced by TP)."""
     top_k: int

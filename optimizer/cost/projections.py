@@ -5,7 +5,7 @@ them, MLA's down-projections and routers replicated, MLA absorbed in decode and 
 """
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from optimizer.cost.operators import Experts, Matrix, Rate, rate
 from optimizer.cost.shards import BLOCKS, scheme_of, stored_bytes
@@ -35,7 +35,10 @@ def compute_peak(gpu: GpuSpec, scheme: Scheme) -> float:
             assert_never(scheme)
 
 
-def family(fits: dict[Scheme, Roofline], scheme: Scheme) -> Roofline:
+Fit = TypeVar("Fit", bound=Roofline)
+
+
+def family(fits: dict[Scheme, Fit], scheme: Scheme) -> Fit:
     """Return the measured family of a scheme, or that of 16 bits, which every calibration has."""
     return fits.get(scheme) or fits["bf16"]
 
@@ -56,9 +59,10 @@ class Rates:
         """Return the rate of matrix products with weights of ``scheme``."""
         return self.of(family(self.calibration.gemm, scheme), scheme)
 
-    def moe(self, scheme: Scheme) -> Rate:
-        """Return the rate of routed experts with weights of ``scheme``."""
-        return self.of(family(self.calibration.moe, scheme), scheme)
+    def moe(self, scheme: Scheme) -> tuple[Rate, float]:
+        """Return the rate of routed experts, and how much longer a byte of activations takes than one of weights."""
+        fit = family(self.calibration.moe, scheme)
+        return self.of(fit, scheme), fit.memory / fit.activations
 
 
 def kv_values(attention: GroupedQuery | Latent, tp: int) -> float:
@@ -129,18 +133,23 @@ def feed_forward_matrices(
 
 
 def _experts(model: ModelSpec, block: MixtureOfExperts, layout: Layout, rates: Rates) -> Experts:
-    """Return a rank's experts: slices of all of them, or whole ones under expert parallelism."""
+    """Return a rank's experts: slices of all of them, or whole ones under expert parallelism.
+
+    A chosen row enters, leaves and is summed (3 hidden), and passes between the kernels: gate and up are written and
+    read, their product is written and read.
+    """
     scheme, up = scheme_of(model, layout, "experts"), 2 if block.gated else 1
     width = block.intermediate * layout.ep / (layout.tp * layout.attn_dp)
     chosen = block.top_k / layout.ep
+    rate, slower = rates.moe(scheme)
     weights = stored_bytes(scheme, BLOCKS.get(scheme, 0), model.hidden, round((up + 1) * width))
     return Experts(
         local=block.experts / layout.ep,
         hit_share=block.top_k / block.experts,
         expert_bytes=float(weights),
         flop_per_token=2.0 * model.hidden * (up + 1) * width * chosen,
-        io_bytes_per_token=chosen * (2 * model.hidden + (up + 1) * width) * ACTIVATION_BYTES,
+        io_bytes_per_token=chosen * (3 * model.hidden + (2 * up + 2) * width) * ACTIVATION_BYTES * slower,
         ranks=layout.ep,
         top_k=block.top_k,
-        rate=rates.moe(scheme),
+        rate=rate,
     )

@@ -289,6 +289,4 @@ def _elementwise(model: ModelSpec, layer: Layer, layout: Layout) -> float:
     values += 2.0 * (attention.heads * attention.head_dim / layout.tp + kv_values(attention, layout.tp))
     wide = block.intermediate if isinstance(block, Dense) else block.shared_intermediate
     values += (3.0 if block.gated else 2.0) * wide / layout.tp
-    if isinstance(block, MixtureOfExperts):
-        values += (block.top_k + 1.0) * model.hidden
     return values * ACTIVATION_BYTES

@@ -42,6 +42,13 @@ class DecodeAttention(Roofline):
     per_sequence: Seconds = 0.0
 
 
+class FusedExperts(Roofline):
+    """Routed experts: their weights at ``memory``, and the rows that are sorted, passed between and summed."""
+
+    activations: Share
+    """Share of memory bandwidth that rows reach, scattered as they are."""
+
+
 class CollectiveFit(Record):
     """t = base + steps * hop + volume / (efficiency * rate) + ramp * sqrt(message / 1 MB)."""
 
@@ -126,7 +133,7 @@ class Calibration(Record):
     attention_decode: dict[KvScheme, DecodeAttention]
     mla_prefill: Roofline
     mla_decode: DecodeAttention
-    moe: dict[Scheme, Roofline]
+    moe: dict[Scheme, FusedExperts]
     elementwise: Share
     """Share of memory bandwidth that norms, activations and copies reach."""
     kernel: Seconds

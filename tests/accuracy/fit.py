@@ -62,6 +62,13 @@ def roofline(fit: fit_tables.Fit) -> Tree:
     return {"memory": memory, "compute": compute, "power": power, "fixed": fixed}
 
 
+def experts(fit: fit_tables.Fit) -> Tree:
+    """Return fused experts as the file holds them."""
+    *shares, activations = fit.values
+    family: Tree = dict(zip(("memory", "compute", "power", "fixed"), shares, strict=True))
+    return family | {"activations": activations}
+
+
 def kernels(gpu: GpuSpec, rows: Rows, sustained: dict[str, float]) -> tuple[Tree, Tree]:
     """Return the kernel families of a GPU from its table, and their errors."""
     system = NAMES[gpu.id][0]
@@ -92,7 +99,7 @@ def kernels(gpu: GpuSpec, rows: Rows, sustained: dict[str, float]) -> tuple[Tree
         "attention_decode": decode,
         "mla_prefill": {"memory": 0.5, "compute": 0.5, "power": 1.0},
         "mla_decode": {"memory": 0.8, "compute": 0.55, "power": 2.0, "per_sequence": 2e-8},
-        "moe": {name: roofline(fits[f"moe {name}"]) for name in ("bf16", "fp8")},
+        "moe": {name: experts(fits[f"moe {name}"]) for name in ("bf16", "fp8")},
     }
     return _in_graphs(tree, sustained), {name: fit.error() for name, fit in fits.items()}
 
@@ -116,7 +123,7 @@ def _in_graphs(tree: Tree, sustained: dict[str, float]) -> Tree:
     for scheme, share in sustained.items():
         gemm[scheme]["compute"] = share
     for family in moe.values():
-        family["memory"], family["power"] = 0.86, 1.2
+        family["memory"] = 0.86
     return tree
 
 

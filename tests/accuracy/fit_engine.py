@@ -20,7 +20,7 @@ from optimizer.validation import predict, row_case
 
 Row = Mapping[str, str]
 Tree = dict[str, object]
-PULL = 0.08
+PULL = 0.1
 """Weight of one spread off the prior against the error of one row."""
 KINK = 0.03
 """Errors beyond this count linearly, so that single odd rows do not steer the fit."""
@@ -53,7 +53,8 @@ def parameters(tree: Tree) -> list[Parameter]:
         (("gemm", "fp8", "memory"), 0.1), (("gemm", "fp8", "compute"), 0.1),
         (("attention_prefill", "compute"), 0.1), (("attention_decode", "bf16", "memory"), 0.03),
         (("attention_decode", "fp8", "memory"), 0.05), (("moe", "bf16", "memory"), 0.05),
-        (("moe", "bf16", "compute"), 0.2), (("mla_decode", "memory"), 0.1), (("mla_prefill", "compute"), 0.2),
+        (("moe", "bf16", "compute"), 0.2), (("moe", "bf16", "activations"), 0.2),
+        (("mla_decode", "memory"), 0.1), (("mla_prefill", "compute"), 0.5),
         (("elementwise",), 0.5),
     ]  # fmt: skip
     others = [

@@ -47,8 +47,8 @@ def bound(fits: Calibration) -> Calibration:
     sharp = {"memory": 1.0, "compute": 1.0, "power": 32.0, "fixed": 0.0}
 
     def best(family: Roofline) -> Roofline:
-        free = {"per_sequence": 0.0} if hasattr(family, "per_sequence") else {}
-        return family.model_copy(update=sharp | free)
+        free = {"per_sequence": 0.0, "activations": 1.0}
+        return family.model_copy(update=sharp | {name: value for name, value in free.items() if hasattr(family, name)})
 
     host = fits.host.model_copy(update=dict.fromkeys(type(fits.host).model_fields, 0.0))
     families = ("attention_prefill", "mla_prefill", "mla_decode")

@@ -1,0 +1,40 @@
+"""Prints what one estimate costs over a candidate sweep: python tests/benchmarks/benchmark_prices.py."""
+
+import time
+from itertools import product
+
+from optimizer.cost.case import Case
+from optimizer.cost.estimate import estimate
+from optimizer.cost.settings import resolve, version_facts
+from optimizer.inputs import presets
+from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
+from optimizer.layout import layouts
+from optimizer.validation import one_node
+
+CONCURRENCIES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+WORKLOAD = WorkloadSpec(isl=Lengths(mean=2048), osl=Lengths(mean=512))
+
+
+def sweep(model_name: str, gpu_name: str) -> tuple[int, float]:
+    """Return how many estimates were made and the CPU seconds of one, the constants of each layout included."""
+    model, gpu, engine = presets.load_model(model_name), presets.load_gpu(gpu_name), presets.load_engine("vllm")
+    fits, facts = presets.load_calibration(gpu), version_facts(engine, engine.latest)
+    found = layouts(model, 8, weights=("bf16", "fp8"), kv=("bf16", "fp8"), engine="vllm")
+    settings = resolve(EngineChoice(), engine, gpu, model, WORKLOAD, None)
+    cases = [Case(model, layout, gpu, one_node(gpu, layout), settings, facts, fits) for layout in found]
+    start = time.process_time()
+    for case, concurrency in product(cases, CONCURRENCIES):
+        estimate(case, WORKLOAD, concurrency)
+    count = len(cases) * len(CONCURRENCIES)
+    return count, (time.process_time() - start) / count
+
+
+def main() -> None:
+    """Print milliseconds per estimate."""
+    for model in ("llama-3.1-8b", "llama-3.1-70b", "qwen3-30b-a3b", "deepseek-v3"):
+        count, seconds = sweep(model, "h200-sxm")
+        print(f"{model:16} {count:6} estimates, {seconds * 1e3:.3f} ms each")
+
+
+if __name__ == "__main__":
+    main()
