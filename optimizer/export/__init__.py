@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from optimizer.export import compose, dynamo, llmd, lws, ray, sglang, slurm, systemd, vllm
+from optimizer.export import compose, dynamo, llmd, lws, ray, sglang, slurm, systemd, trtllm, vllm
 from optimizer.export.artifact import Artifact
 from optimizer.plan import Plan
 
@@ -16,6 +16,7 @@ EXPORTERS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
     "ray": ray.export,
     "dynamo": dynamo.export,
     "llm-d": llmd.export,
+    "trtllm": trtllm.export,
 }
 """Targets by name."""
 

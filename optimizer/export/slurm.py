@@ -4,16 +4,16 @@ A job takes whole nodes, since Slurm chooses the GPUs of a part by itself; each 
 scripts. Rank order follows SLURM_HOSTFILE with --distribution=arbitrary (srun manual).
 """
 
-import re
 from shlex import quote
 
 from optimizer import __version__
 from optimizer.export.artifact import MARK, Artifact
 from optimizer.export.launch import engines, router
 from optimizer.export.launch.readme import TOKEN, readme
-from optimizer.export.launch.refusal import any_gpus, refuse
+from optimizer.export.launch.refusal import any_gpus
 from optimizer.export.launch.scripts import script
 from optimizer.export.launch.seating import Launch, heads, launches, parts, working_gpus
+from optimizer.export.launch.slurm_names import check_name
 from optimizer.plan import Plan
 
 Job = tuple[Launch, ...]
@@ -24,7 +24,7 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     """Return batch scripts, what their tasks run, and a README; InputError for names Slurm cannot hold."""
     started = launches(plan)
     for launch in started:
-        _check_name(launch)
+        check_name(launch, any_gpus(launch.replica.engine.name))
     tasks = tuple(script(launch, engines.command(launch)) for launch in started)
     programs = tuple(_programs(parts(head, started)) for head in heads(started))
     jobs = _jobs(started)
@@ -33,12 +33,6 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     where = {head.number: _batch_name(job) for job in jobs for head in job}
     notes = readme(plan, started, _steps(batches, routers), lambda launch: where[launch.number])
     return (*batches, *programs, *tasks, *routers, notes)
-
-
-def _check_name(launch: Launch) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", launch.node):
-        can = tuple(target for target in any_gpus(launch.replica.engine.name) if target != "slurm")
-        raise refuse(f"replica {launch.number}", f"{launch.node!r} is no name of a Slurm node", can)
 
 
 def _jobs(started: tuple[Launch, ...]) -> tuple[Job, ...]:

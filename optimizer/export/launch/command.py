@@ -78,7 +78,8 @@ def checkpoint(launch: Launch) -> Ref:
 
 def is_converted(launch: Launch) -> bool:
     """Return whether the engine makes the priced weights of a 16-bit checkpoint while it loads."""
-    return launch.model.checkpoint_scheme == "bf16" and launch.replica.weights in LOADED_AS
+    converts = launch.replica.engine.name != "trtllm"
+    return converts and launch.model.checkpoint_scheme == "bf16" and launch.replica.weights in LOADED_AS
 
 
 def half_precision(launch: Launch) -> bool:

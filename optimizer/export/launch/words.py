@@ -18,7 +18,7 @@ class Ref:
 
 
 Word: TypeAlias = str | Ref
-Value: TypeAlias = bool | int | float | str | Ref | tuple[int, ...] | dict[str, Any]
+Value: TypeAlias = bool | int | float | str | Ref | tuple[int, ...] | dict[str, Any] | None
 
 
 @dataclass(frozen=True)
