@@ -211,6 +211,7 @@ def workloads(draw: st.DrawFn) -> WorkloadSpec:
         request_rate=draw(st.sampled_from(["0.5 /s", "4 /s", "30 /s", "80 /s"])) if load == "rate" else None,
         slo=draw(_slo()), weights=draw(st.sampled_from([None, None, ("bf16", "fp8")])), kv_cache=kv,
         engine=EngineChoice(
+            name=draw(st.sampled_from(["vllm", "vllm", "sglang", "trtllm"])),
             max_num_seqs=draw(st.sampled_from([1, 4, 8])), max_num_batched_tokens=draw(st.sampled_from([512, 2048]))
         ),
     )  # fmt: skip
@@ -241,11 +242,12 @@ def _problems(draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tu
 @st.composite
 def contended(draw: st.DrawFn) -> ClusterSpec:
     """Small nodes behind few slow NICs, so that replicas larger than a node have to share links."""
-    nodes, kind = draw(st.sampled_from([2, 2, 3, 4])), draw(st.sampled_from(["single", "pair", "mixed", "mixed pairs"]))
+    nodes = draw(st.sampled_from([2, 2, 3, 4]))
     big, small = GpuGroup(gpu="big", count=1), GpuGroup(gpu="small", count=1)
-    gpus = {"single": (big,), "pair": (big, big), "mixed": (big, small), "mixed pairs": (big, small, big, small)}[kind]
+    gpus = draw(st.sampled_from([(big,), (big, big), (big, small), (big, small, big, small)]))
+    gpus = gpus[: MAX_GPUS // nodes]
     template = NodeTemplate(
-        gpus=gpus[: MAX_GPUS // nodes], nvswitch=NvSwitch(bandwidth="450 GB/s"),
+        gpus=gpus, nvswitch=NvSwitch(bandwidth="450 GB/s"),
         nics=Nics(count=draw(st.sampled_from([1, 1, 2])) if len(gpus) > 1 else 1,
                   bandwidth=draw(st.sampled_from(["100 Gb/s", "16 Gb/s"]))),
     )  # fmt: skip
@@ -253,6 +255,6 @@ def contended(draw: st.DrawFn) -> ClusterSpec:
     return ClusterSpec(
         name="tiny", nodes=entries, templates={"t": template}, gpus=draw(_gpus()),
         fabric=draw(_fabrics.filter(lambda fabric: fabric is not None)),
-        overrides=draw(_faults([(f"n{i}", len(template.gpus), True) for i in range(nodes)])),
+        overrides=draw(_faults([(f"n{i}", len(gpus), True) for i in range(nodes)])),
         prices={"big": "3 USD/h", "small": "1 USD/h"},
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """The solver against brute force on random small instances: same objective, same verdict when nothing fits."""
 
+from importlib import import_module
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from oracle import Answer, best
@@ -113,6 +115,15 @@ def test_three_replicas_meet_a_demand_by_thirds(objective: ObjectiveName) -> Non
 @given(instances())
 def test_the_solver_finds_the_best_of_all_plans(instance: Instance) -> None:
     compared(instance)
+
+
+@settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(instances())
+def test_counting_equal_nodes_loses_nothing(instance: Instance) -> None:
+    """Large clusters count nodes of a class; here small ones are made to, so that the oracle can follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("optimizer.pipeline.prepare"), "FEW_NODES", 0)
+        compared(instance)
 
 
 @pytest.mark.slow

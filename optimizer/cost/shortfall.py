@@ -26,7 +26,7 @@ class Shortfall:
 
 def memory_excess(memory: Sequence[RankMemory]) -> float:
     """Return the largest share by which fixed needs exceed the capacity of a rank; negative when all have room."""
-    return max((_fixed(rank) - rank.capacity_bytes) / rank.capacity_bytes for rank in memory)
+    return max((_fixed(rank) - rank.capacity_bytes) / max(1, rank.capacity_bytes) for rank in memory)
 
 
 def _fixed(rank: RankMemory) -> int:

@@ -10,6 +10,7 @@ from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.errors import InputError
 from optimizer.inputs import presets
+from optimizer.inputs.engine import EngineVersion
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.layout import refusals
 from optimizer.plan import Plan, Replica, Seat
@@ -82,6 +83,13 @@ class Claim:
             return str(error)
 
     @cached_property
+    def facts(self) -> EngineVersion | None:
+        """What holds for the engine's version, None when it is not known."""
+        if isinstance(self.settings, str):
+            return None
+        return version_facts(presets.load_engine(self.settings.name), self.settings.version)
+
+    @cached_property
     def estimate(self) -> Estimate | str:
         """The price of the actual seats at the stated concurrency, or why there is none."""
         inputs, concurrency = self.plan.inputs, self.replica.estimate.concurrency
@@ -103,13 +111,14 @@ class Claim:
         assert self.spec is not None
         assert isinstance(self.wiring, Wiring)
         assert isinstance(self.settings, EngineSettings)
+        assert self.facts is not None
         return Case(
             model=self.plan.inputs.model,
             layout=self.replica.layout,
             gpu=self.spec,
             wiring=self.wiring,
             engine=self.settings,
-            facts=version_facts(presets.load_engine(self.settings.name), self.settings.version),
+            facts=self.facts,
             calibration=presets.load_calibration(self.spec),
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields
 
-from optimizer.cost.quantities import Estimate
+from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.verify.evidence import Claim, Evidence, agree
 
 
@@ -32,17 +32,26 @@ def engine_takes_the_load(evidence: Evidence) -> Iterator[str]:
 
 
 def memory_fits(evidence: Evidence) -> Iterator[str]:
-    """Weights, activations, overhead and the KV pool together stay within each rank's capacity, and that in its GPU."""
+    """What a rank holds stays within its GPU, and what the engine counts in its share stays within that share."""
     for claim in evidence.claims:
-        share = claim.replica.engine.gpu_memory_utilization
         for rank in claim.replica.estimate.memory:
-            fixed = rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes
-            pool = rank.kv_tokens * rank.kv_bytes_per_token
-            if not rank.fits or fixed + pool > rank.capacity_bytes + 1:
-                wanted = f"{fixed} B and {pool:.0f} B of KV"
-                yield f"{claim.name} rank {rank.rank}: {wanted} exceed its capacity of {rank.capacity_bytes} B"
-            if claim.spec is not None and rank.capacity_bytes > share * claim.spec.memory + 1:
-                yield f"{claim.name} rank {rank.rank}: capacity {rank.capacity_bytes} B exceeds the GPU's share"
+            if wrong := _overfull(claim, rank):
+                yield f"{claim.name} rank {rank.rank}: {wrong}"
+
+
+def _overfull(claim: Claim, rank: RankMemory) -> str | None:
+    """Return what a rank has too little room for, None when all fits; vLLM's share covers all, SGLang's only some."""
+    if claim.spec is None or claim.facts is None:
+        return None
+    beside, share_of = rank.activation_bytes + rank.overhead_bytes, claim.facts.share_of
+    pool = rank.kv_tokens * rank.kv_bytes_per_token
+    counted = rank.weights_bytes + pool + (beside if share_of != "static" else 0)
+    most = claim.spec.memory * (claim.replica.engine.gpu_memory_utilization if share_of == "total" else 1)
+    if not rank.fits or counted > rank.capacity_bytes + 1:
+        return f"{counted:.0f} B, {pool:.0f} B of KV among them, exceed its capacity of {rank.capacity_bytes} B"
+    if rank.capacity_bytes > most + 1 or rank.weights_bytes + pool + beside > claim.spec.memory + 1:
+        return f"a capacity of {rank.capacity_bytes} B with {beside} B beside exceeds {most:.0f} B of the GPU"
+    return None
 
 
 def memory_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
