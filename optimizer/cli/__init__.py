@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, output, planning, telling, topology
+from optimizer.cli import catalogue, deploy, measured, output, planning, reporting, telling, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ measured.register(app)
 catalogue.register(app)
 topology.register(app)
 telling.register(app)
+reporting.register(app)
 
 
 @app.callback()

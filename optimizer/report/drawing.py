@@ -40,6 +40,10 @@ def _rules(colours: dict[str, str]) -> str:
     return "".join(f".{name}{{{rule}}}" for name, rule in colours.items())
 
 
+_MOST_ZOOM = 1.25
+"""A picture in a page fills its place, but is not blown up further than this."""
+
+
 @dataclass
 class Canvas:
     """Marks in the order in which they are drawn, and how far they reach."""
@@ -93,7 +97,7 @@ def document(canvas: Canvas, title: str, description: str, *, inline: bool = Fal
         '<line x1="0" y1="0" x2="0" y2="6" class="tp-hatchline" stroke-width="2"/></pattern>'
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" class="tp-topology"'
-    size = "" if inline else f' width="{_n(width)}" height="{_n(height)}"'
+    size = f' style="max-width:{_n(width * _MOST_ZOOM)}px"' if inline else f' width="{_n(width)}" height="{_n(height)}"'
     sheet = "" if inline else f"<style>{style()}</style>"
     page = "" if inline else f'<rect width="{_n(width)}" height="{_n(height)}" class="tp-page"/>'
     described = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"

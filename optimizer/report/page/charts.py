@@ -1,0 +1,231 @@
+"""The charts of the report as plotly figures: data and layout as plain values, drawn by plotly.js in the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optimizer.compare import candidate_label, fixed_bytes, replica_groups
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.plan import Candidate, Plan, Replica
+from optimizer.report.page.curves import Curve
+from optimizer.report.pasted import PARTS
+from optimizer.report.tables import of_capacity
+from optimizer.units import GIB, show_seconds
+
+CAUSES = {
+    "gemm": "#2f6db3", "attention": "#b9531a", "collectives": "#27804f", "pipeline": "#7d4a9e", "overhead": "#8a97a6",
+}  # fmt: skip
+GROUPS = ("#2f6db3", "#b9531a", "#27804f", "#7d4a9e", "#0b7a82", "#a83d7c", "#866a14")
+CHOSEN, OTHER, MISSED = "#b9531a", "#2f6db3", "#9aa6b4"
+SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
+"""An axis of seconds, told in the unit that suits them."""
+MOST_RANKS = 64
+"""GPUs whose memory is drawn one by one; beyond, one replica stands for its equals."""
+MOST_OTHERS = 5
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart and the same numbers as a table."""
+
+    key: str
+    title: str
+    says: str
+    data: tuple[Mapping[str, object], ...]
+    layout: Mapping[str, object]
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def memory(plan: Plan) -> Chart:
+    """Return what each GPU holds against its capacity, in GiB, KV of this load included."""
+    every = plan.totals.gpus <= MOST_RANKS
+    shown = [(f"R{number}", replica) for number, replica in enumerate(plan.replicas)]
+    if not every:
+        shown = [(f"{group.dp} x R", group.one) for group in replica_groups(plan)]
+    bars = [(name, replica, rank) for name, replica in shown for rank in range(len(replica.seats))]
+    labels = [f"{name}.{rank}" for name, _, rank in bars]
+    parts = [_held(replica, rank, plan.inputs.workload) for _, replica, rank in bars]
+    where = [_seat_words(replica, rank) for _, replica, rank in bars]
+    looks = {"weights": "#2f6db3", "activations": "#7d4a9e", "overhead": "#8a97a6", "KV of this load": "#27804f"}
+    data: list[dict[str, object]] = [
+        {
+            "type": "bar", "name": name, "x": labels, "y": [one[name] for one in parts], "marker": {"color": colour},
+            "customdata": where, "hovertemplate": f"%{{x}} (%{{customdata}})<br>{name}: %{{y:.1f}} GiB<extra></extra>",
+        }
+        for name, colour in looks.items()
+    ]  # fmt: skip
+    data.append({
+        "type": "scatter", "mode": "lines", "name": "capacity", "x": labels, "y": [one["capacity"] for one in parts],
+        "line": {"color": "#c62828", "width": 2, "shape": "hvh"},
+        "hovertemplate": "%{x}<br>capacity: %{y:.1f} GiB<extra></extra>",
+    })  # fmt: skip
+    layout: dict[str, object] = {"barmode": "stack", "xaxis": {"title": {"text": "replica.rank"}, "type": "category"},
+              "yaxis": {"title": {"text": "GiB"}, "rangemode": "tozero"}}  # fmt: skip
+    rows = tuple(
+        (label, place, *(f"{one[name]:.1f}" for name in (*looks, "capacity")))
+        for label, place, one in zip(labels, where, parts, strict=True)
+    )
+    says = "What a GPU holds; the line is what the engine may take of it. KV: a request's prompt and half its answer."
+    return Chart("memory", "Memory of each GPU", says, tuple(data), layout, ("rank", "GPU", *looks, "capacity"), rows)
+
+
+def _held(replica: Replica, rank: int, workload: WorkloadSpec) -> dict[str, float]:
+    one = replica.estimate.memory[rank]
+    sequences = replica.estimate.concurrency / replica.attn_dp
+    need = sequences * (
+        (workload.isl.mean + workload.osl.mean / 2) * one.kv_bytes_per_token + one.kv_bytes_per_sequence
+    )
+    parts = {
+        "weights": one.weights_bytes, "activations": one.activation_bytes, "overhead": one.overhead_bytes,
+        "KV of this load": min(need, max(0.0, one.capacity_bytes - fixed_bytes(one))), "capacity": one.capacity_bytes,
+    }  # fmt: skip
+    return {name: size / GIB for name, size in parts.items()}
+
+
+def _seat_words(replica: Replica, rank: int) -> str:
+    seat = next(seat for seat in replica.seats if seat.rank == rank)
+    return f"{seat.node} GPU {seat.local_index}, stage {seat.stage}"
+
+
+def step(plan: Plan, phase: str) -> Chart:
+    """Return where the seconds of one step go, for the chosen layouts and the next best."""
+    told = [
+        (candidate, getattr(candidate, phase)) for candidate in nearest(plan.candidates) if getattr(candidate, phase)
+    ]
+    shown = [candidate for candidate, _ in told]
+    labels = [
+        name + (" *" if candidate.chosen else "") for name, candidate in zip(names(shown, shown), shown, strict=True)
+    ]
+    data: tuple[dict[str, object], ...] = tuple(
+        {
+            "type": "bar", "orientation": "h", "name": part, "y": labels[::-1], "marker": {"color": CAUSES[part]},
+            "x": [parts.get(part, 0.0) for _, parts in told][::-1],
+            "hovertemplate": f"%{{y}}<br>{part}: %{{x:.3s}}s<extra></extra>",
+        }
+        for part in PARTS
+    )  # fmt: skip
+    layout: dict[str, object] = {"barmode": "stack", "xaxis": {"rangemode": "tozero", **SECONDS},
+              "yaxis": {"type": "category", "automargin": True}}  # fmt: skip
+    rows = tuple(
+        (label, show_seconds(sum(parts.values())), *(show_seconds(parts.get(part, 0.0)) for part in PARTS))
+        for label, (_, parts) in zip(labels, told, strict=True)
+    )
+    what = {"prefill": "One prompt on the idle replica", "decode": "One token for every running request"}[phase]
+    what += "; the chosen layout (*) and the next best."
+    return Chart(phase, f"Where a {phase} step spends its time", what, data, layout, ("layout", "step", *PARTS), rows)
+
+
+def nearest(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the chosen layouts and the best of the others that fit."""
+    others = [candidate for candidate in candidates if candidate.fits and not candidate.chosen]
+    return [candidate for candidate in candidates if candidate.chosen] + others[:MOST_OTHERS]
+
+
+def names(candidates: Sequence[Candidate], among: Sequence[Candidate]) -> list[str]:
+    """Return the candidates' names with what tells them from others ``among`` them."""
+    telling = [
+        name for name in ("weights", "kv_cache", "gpu_type", "span") if len({getattr(c, name) for c in among}) > 1
+    ]
+    return [" ".join([candidate_label(one), *(str(getattr(one, name)) for name in telling)]) for one in candidates]
+
+
+def load(plan: Plan, found: Sequence[Curve], what: str) -> Chart:
+    """Return throughput or TPOT of the chosen layouts against requests in flight, with objectives and chosen point."""
+    is_rate = what == "throughput"
+    data: list[dict[str, object]] = []
+    rows: list[tuple[str, ...]] = []
+    for number, curve in enumerate(found):
+        colour, label = GROUPS[number % len(GROUPS)], curve.group.label
+        xs = [point.concurrency for point in curve.points]
+        ys = [point.output_tokens_per_s * curve.group.dp if is_rate else point.tpot_s for point in curve.points]
+        shown = "%{y:,.4g} tokens/s" if is_rate else "%{y:.3s}s"
+        hover = f"{label}<br>%{{x}} requests a replica: {shown}<extra></extra>"
+        data.append({"type": "scatter", "mode": "lines+markers", "name": label, "x": xs, "y": ys,
+                     "line": {"color": colour}, "hovertemplate": hover})  # fmt: skip
+        at = xs.index(curve.group.one.estimate.concurrency)
+        data.append({"type": "scatter", "mode": "markers", "name": "chosen", "x": [xs[at]], "y": [ys[at]],
+                     "marker": {"size": 15, "symbol": "star", "color": CHOSEN, "line": {"width": 1, "color": "#fff"}},
+                     "showlegend": number == 0, "hovertemplate": hover})  # fmt: skip
+        rows += [(label, f"{x}", f"{y:,.1f}" if is_rate else show_seconds(y)) for x, y in zip(xs, ys, strict=True)]
+    title = "Throughput against load" if is_rate else "TPOT against load"
+    axis = "output tokens/s" if is_rate else "TPOT"
+    layout: dict[str, object] = {
+        "xaxis": {"title": {"text": "requests in flight, each replica"}, "type": "log", "dtick": 0.30103},
+        "yaxis": {"title": {"text": axis}, "rangemode": "tozero", **({} if is_rate else SECONDS)},
+    }
+    slo = plan.inputs.workload.slo
+    if not is_rate and slo.tpot is not None:
+        percentile = f" at p{slo.percentile:g}" if slo.percentile else ""
+        layout |= {"shapes": [_bound(slo.tpot)], "annotations": [_bound_label(slo.tpot, percentile)]}
+    says = "The chosen layout at every load that fits its memory; the star is the chosen point."
+    return Chart(what, title, says, tuple(data), layout, ("replicas", "requests each", axis), tuple(rows))
+
+
+def _bound(at: float) -> dict[str, object]:
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at,
+            "line": {"color": "#c62828", "dash": "dash", "width": 1.5}}  # fmt: skip
+
+
+def _bound_label(at: float, percentile: str) -> dict[str, object]:
+    return {"xref": "paper", "x": 0, "xanchor": "left", "y": at, "yanchor": "bottom", "showarrow": False,
+            "text": f"objective {show_seconds(at)}{percentile}", "font": {"color": "#c62828"}}  # fmt: skip
+
+
+def pareto(plan: Plan) -> Chart:
+    """Return all candidates that fit by TPOT and throughput, the best compromises joined, the chosen one marked."""
+    told = [one for one in plan.candidates if one.fits and one.tpot_s and one.output_tokens_per_s]
+    kinds = (
+        ("meets the workload", OTHER, "circle", [one for one in told if one.meets and not one.chosen]),
+        ("does not meet it", MISSED, "circle-open", [one for one in told if not one.meets and not one.chosen]),
+        ("chosen", CHOSEN, "star", [one for one in told if one.chosen]),
+    )
+    front = front_of(told)
+    line: dict[str, object] = {
+        "type": "scatter", "mode": "lines", "name": "Pareto front", "x": [one.tpot_s or 0.0 for one in front],
+        "y": [one.output_tokens_per_s for one in front], "line": {"color": "#27804f", "dash": "dot"},
+        "hoverinfo": "skip",
+    }  # fmt: skip
+    dots: list[dict[str, object]] = [
+        {
+            "type": "scatter", "mode": "markers", "name": name, "x": [one.tpot_s or 0.0 for one in group],
+            "y": [one.output_tokens_per_s for one in group], "text": [_point_words(one, plan) for one in group],
+            "marker": {"color": colour, "symbol": symbol, "size": 16 if name == "chosen" else 9},
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+        for name, colour, symbol, group in kinds if group
+    ]  # fmt: skip
+    layout: dict[str, object] = {
+        "xaxis": {"title": {"text": "TPOT, less is better"}, **SECONDS}, "hovermode": "closest",
+        "yaxis": {"title": {"text": "output tokens/s, more is better"}, "rangemode": "tozero"},
+    }  # fmt: skip
+    on_front = {id(one) for one in front}
+    ordered = sorted(told, key=lambda one: one.tpot_s or 0.0)
+    rows = tuple(
+        (
+            name,
+            show_seconds(one.tpot_s or 0.0),
+            f"{one.output_tokens_per_s:,.0f}",
+            "yes" if id(one) in on_front else "",
+        )
+        for name, one in zip(names(ordered, told), ordered, strict=True)
+    )
+    says = "Every layout that fits, each as equal replicas by itself; on the dotted line nothing is better in both."
+    heads = ("layout", "TPOT", "tokens/s", "on the front")
+    return Chart("pareto", "All candidates", says, (line, *dots), layout, heads, rows)
+
+
+def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other beats in TPOT and throughput both, by TPOT."""
+    front: list[Candidate] = []
+    for one in sorted(candidates, key=lambda c: (c.tpot_s or 0.0, -(c.output_tokens_per_s or 0.0))):
+        if not front or (one.output_tokens_per_s or 0.0) > (front[-1].output_tokens_per_s or 0.0):
+            front.append(one)
+    return front
+
+
+def _point_words(one: Candidate, plan: Plan) -> str:
+    return "<br>".join((
+        *names([one], plan.candidates), f"{one.dp} replicas on {one.gpus} GPUs, {one.concurrency} requests in flight",
+        f"{one.output_tokens_per_s:,.0f} tokens/s", f"TTFT {show_seconds(one.ttft_s or 0.0)}, "
+        f"TPOT {show_seconds(one.tpot_s or 0.0)}", of_capacity(one.memory_bytes, one.capacity_bytes), one.why,
+    ))  # fmt: skip
