@@ -38,8 +38,9 @@ NODE_GPUS = 8
 """Rows do not say how nodes are joined: only replicas of one node of up to so many GPUs are priced."""
 
 COLLAPSED_EXPERTS = 10.0
-"""Experts hit per layer by DeepSeek-V2 routers of dummy weights: their 16-bit softmax makes all scores equal, so nearly
-all tokens choose the same ones. The count is fitted to such rows (full collapse would be top-k) and is a property of
+"""Experts hit per layer by DeepSeek-V2 routers of dummy weights, fewer by far than even routing would hit.
+
+Perhaps all scores tie in 16 bits (not checked in the engine). The count was scanned on such rows and is a property of
 those measurements: it is applied to rows whose source says "dummy weights", never in planning."""
 
 

@@ -10,7 +10,7 @@ from optimizer.cost.serving import closed_loop
 from optimizer.cost.step import prefill
 from optimizer.cost.work import Same, work
 from optimizer.inputs.calibration import Calibration
-from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec
+from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec, Scheme
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -42,20 +42,30 @@ def estimate(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
 def notes(case: Case) -> tuple[str, ...]:
     """Return what in this price is not measured on this GPU."""
     media = (case.wiring.group.inner, case.wiring.group.outer, *sorted({hop.medium for hop in case.wiring.hops}))
-    return _notes(Same(case.model), case.gpu.id, Same(case.calibration), media)
+    return _notes(Same(case.model), case.gpu.id, Same(case.calibration), media, case.layout.weights)
 
 
 @lru_cache(maxsize=1024)
-def _notes(model: Same[ModelSpec], gpu: str, calibration: Same[Calibration], media: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(
+    model: Same[ModelSpec], gpu: str, calibration: Same[Calibration], media: tuple[str, ...], weights: Scheme
+) -> tuple[str, ...]:
     fits, used = calibration.value, {"kernel", "host", "elementwise", "gemm", *(f"links {medium}" for medium in media)}
     for run in model.value.runs:
         used.add("mla" if isinstance(run.attention, Latent) else "attention")
         used.update({"moe"} if isinstance(run.feed_forward, MixtureOfExperts) else ())
     kin = f"{gpu} has no calibration: priced from its datasheet with the shares of it measured on {fits.gpu}"
-    return (kin,) * (fits.gpu != gpu) + tuple(
-        f"{fits.gpu}: {family} not measured, taken from {origin}"
-        for family, origin in sorted(fits.borrowed.items())
-        if used.intersection(family.split(", "))
+    said = [kin] if fits.gpu != gpu else []
+    if weights not in fits.gemm:
+        said.append(f"{fits.gpu}: {weights} matrix products not measured, priced with the shares of 16 bits")
+    if "moe" in used and weights not in fits.moe:
+        said.append(f"{fits.gpu}: {weights} experts not measured, priced with the shares of 16 bits")
+    return (
+        *said,
+        *(
+            f"{fits.gpu}: {family} not measured, taken from {origin}"
+            for family, origin in sorted(fits.borrowed.items())
+            if used.intersection(family.split(", "))
+        ),
     )
 
 

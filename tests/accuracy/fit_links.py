@@ -18,7 +18,8 @@ P2P: dict[str, Tree] = {
     "pcie": {"base": 30e-6, "hop": 0.0, "efficiency": 0.62, "ramp": 10e-6},
     "host": {"base": 30e-6, "hop": 0.0, "efficiency": 0.4, "ramp": 15e-6},
 }
-"""send/recv of H200 in eager mode: 32 to 45 us up to 4 MB, 356 GB/s at 268 MB (own microbenchmark)."""
+"""nvswitch: send/recv of H200 in eager mode, 32 to 45 us up to 4 MB, 356 GB/s at 268 MB (own microbenchmark). pcie and
+host: guesses, the same start and the efficiency their collectives reach."""
 
 RDMA_FIT: Tree = {"base": 20e-6, "hop": 5e-6, "efficiency": 0.92, "ramp": 10e-6}
 RDMA_SOURCE = (

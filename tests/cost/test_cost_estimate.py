@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from ideal import SETTINGS, case
+from ideal import SETTINGS, case, routed
 
 from optimizer.cost.estimate import estimate, notes
 from optimizer.inputs import presets
@@ -98,3 +98,15 @@ def test_a_prefix_cache_saves_prefill() -> None:
 def test_fewer_sequences_at_once_than_requests_is_a_matter_of_waiting() -> None:
     narrow = replace(SETTINGS, max_num_seqs=8)
     assert estimate(case(tp=4, settings=narrow), TRAFFIC, 32).ttft_s > estimate(case(tp=4), TRAFFIC, 8).ttft_s
+
+
+def test_weights_that_nobody_measured_are_priced_as_16_bits_and_said_to_be() -> None:
+    h200 = presets.load_gpu("h200-sxm")
+    said = notes(case(gpu=h200, calibration=presets.load_calibration(h200), weights="int4"))
+    assert said == ("h200-sxm: int4 matrix products not measured, priced with the shares of 16 bits",)
+
+
+def test_latent_attention_is_said_to_be_a_guess() -> None:
+    h200 = presets.load_gpu("h200-sxm")
+    said = notes(case(routed(latent=True), gpu=h200, calibration=presets.load_calibration(h200)))
+    assert any("mla not measured" in note for note in said)

@@ -7,7 +7,7 @@ from ideal import IDEAL, SETTINGS, case, grouped, routed
 
 from optimizer.cost.bursts import batch_prefill, closed_loop_tokens_per_s, idle_ttft, turnover
 from optimizer.cost.case import Case
-from optimizer.cost.serving import closed_loop, open_loop, saturation, tpot_at, ttft_at
+from optimizer.cost.serving import closed_loop, open_loop, saturation, ttft_at
 from optimizer.cost.step import Batch, prefill, step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import Lengths, WorkloadSpec
@@ -181,7 +181,6 @@ def test_a_rate_beyond_saturation_has_no_steady_state() -> None:
 def test_percentiles_grow_and_the_mean_lies_among_them() -> None:
     load = closed_loop(real(), traffic(), 64)
     assert ttft_at(load, 50) < load.ttft_s < ttft_at(load, 90) < ttft_at(load, 99)
-    assert tpot_at(load, 50) < load.tpot_s < tpot_at(load, 99)
 
 
 def test_collapsed_routing_makes_decode_faster() -> None:
