@@ -1,12 +1,12 @@
 """Sets that others published, mapped to the schema of measurements.csv.
 
 Fitted to them: one host overhead per engine generation (``serial_step`` of the engine's facts).
-18 ms for the vLLM of 2023 that Splitwise ran; its launch cost of 5 us (eager, no graphs) was picked with it from
-a grid, so that set has two host figures.
-1.3 ms for vLLM 0.10 of the Dynamo profiles, chosen on their prefill rows and on the decode rows of one sequence or one
-GPU only: decode of several long sequences under TP is far off whatever the overhead. There each further sequence costs 4
-to 6 times what reading its KV would; prefill of neighbours inside the measured interval would explain it, but the source
-does not say so and the one-GPU rows do not show it. Those rows stay in the totals below.
+18 ms for the vLLM of 2023 that Splitwise ran; its launch cost of 5 us (eager, no graphs) was picked with it from a
+grid, so that set has two host figures. 1.3 ms for vLLM 0.10 of the Dynamo profiles, chosen on their prefill rows
+and on the decode rows of one sequence or one GPU only: decode of several long sequences under TP is far off
+whatever the overhead. There each further sequence costs 4 to 6 times what reading its KV would; prefill of
+neighbours inside the measured interval would explain it, but the source does not say so and the one-GPU rows do not
+show it. Those rows stay in the totals below.
 Tables of names and units are in tests/accuracy/published.py; a row that is not mapped is counted with its reason.
 """
 

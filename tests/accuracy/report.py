@@ -141,14 +141,14 @@ def own_section() -> list[str]:
 
 
 ABOUT = """\
-In-sample: 21 constants were fitted to these rows (kv_tokens: none). Left out: each model's rows predicted by a fit that
-saw none of them. Read the left-out column as optimistic. It refits constants only: the form of the model, the launch
-counts of MLA prefill and of piecewise steps, and the experts hit by DeepSeek-V2-Lite were set with all rows in sight;
-the weight that pulls the fit to its priors was chosen among 0.03, 0.05, 0.08 and 0.1 by this very column. With today's
-form it reads, for ttft / tpot / batch prefill / closed loop: 8.9 / 2.5 / 7.2 / 3.1 % at 0.03, 7.9 / 2.4 / 4.8 / 3.3 % at
-0.05, and what the table shows at 0.1: ttft and batch prefill depend on that choice. The priors of the host
-come from earlier fits to the same rows. Kernel priors come from independent tables. Bound / measured: what the
-datasheet's bandwidth and FLOP rate alone would take, over what it took.
+In-sample: 21 constants were fitted to these rows (kv_tokens: none). Left out: each model's rows predicted by a fit
+that saw none of them. Read the left-out column as optimistic. It refits constants only: the form of the model, the
+launch counts of MLA prefill and of piecewise steps, and the experts hit by DeepSeek-V2-Lite were set with all rows
+in sight; the weight that pulls the fit to its priors was chosen among 0.03, 0.05, 0.08 and 0.1 by this very column.
+With today's form it reads, for ttft / tpot / batch prefill / closed loop: 8.9 / 2.5 / 7.2 / 3.1 % at 0.03, 7.9 /
+2.4 / 4.8 / 3.3 % at 0.05, and what the table shows at 0.1: ttft and batch prefill depend on that choice. The priors
+of the host come from earlier fits to the same rows. Kernel priors come from independent tables. Bound / measured:
+what the datasheet's bandwidth and FLOP rate alone would take, over what it took.
 """.splitlines()
 
 
