@@ -20,7 +20,8 @@ FEW_CLASSES = 8
 """Up to so many classes of nodes a replica may span any of them; beyond, those of one leaf group."""
 
 FEW_NODES = 5
-"""Up to so many nodes of different classes all orders are tried; beyond, classes in order."""
+"""Up to so many nodes of different classes all orders are tried (one more where the cluster has no others); beyond,
+classes in order."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,13 @@ def _class_orders(
     cuts: Sequence[tuple[int, ...]],
 ) -> Iterator[tuple[int, ...]]:
     """Yield which class each node is of, in rank order: all orders where the nodes are few."""
+    nodes = sum(len(c.nodes) for c in classes)
     usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
     for near in _neighbourhoods(classes, usable, len(cuts)):
         for chosen in combinations_with_replacement(near, len(cuts)):
             if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
                 continue
-            few = len(set(chosen)) > 1 and len(cuts) <= FEW_NODES
+            few = len(set(chosen)) > 1 and min(len(cuts), nodes - 1) <= FEW_NODES
             orders = sorted(set(permutations(chosen))) if few else [chosen]
             yield from (o for o in orders if all(fillings[key] for key in zip(o, cuts, strict=True)))
 
