@@ -136,6 +136,10 @@ class Inputs(PlanRecord):
     """Further models that share the cluster."""
 
 
+NO_WORKLOAD = "no workload given"
+"""How the note begins that says what traffic was assumed."""
+
+
 class Provenance(PlanRecord):
     """What went in, so that the same can be asked again."""
 

@@ -169,11 +169,11 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
     match instance.objective:
         case "latency" | "ttft":
             seconds = (mine.tpot_s, its.tpot_s) if instance.objective == "latency" else (mine.ttft_s, its.ttft_s)
-            amount = f"{seconds[0] / seconds[1] - 1:+.0%} {'TPOT' if instance.objective == 'latency' else 'TTFT'}"
+            amount = f"{seconds[0] / seconds[1] - 1:+.1%} {'TPOT' if instance.objective == 'latency' else 'TTFT'}"
         case "gpus" | "cost":
             amount = f"{plan.gpus - best.gpus:+d} GPUs"
         case "throughput":
-            amount = f"{plan.tokens_per_s / best.tokens_per_s - 1:+.0%} tokens/s"
+            amount = f"{plan.tokens_per_s / best.tokens_per_s - 1:+.1%} tokens/s"
     if not plan.meets and instance.objective != "throughput":
         amount = "cannot meet the demand here"
     return f"{amount}: {_idle(plan, best) or _cause(plan.column, best.column, instance)}"

@@ -11,9 +11,10 @@ from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
-from optimizer.inputs.model import ModelSpec, Scheme
+from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
+from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.topology.classes import NodeClass, node_classes
 from optimizer.topology.graph import Topology, build
@@ -52,6 +53,10 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
     usable = _usable(topology)
     market = market_of(cluster, request.model, request.workload)
     chosen = {t: _layouts(request, _largest(request, market, t, n), labels) for t, n in usable.items()}
+    if not any(chosen.values()):
+        raise refused(request, labels, max(usable.values()))
+    for why in why_not(request, labels, max(usable.values())):
+        progress(why)
     priced = tuple(shapes(topology, classes, chosen, market))
     progress(f"{len(priced)} shapes of {sum(map(len, chosen.values()))} layouts priced")
     columns = columns_of(topology, classes, priced, _prices(request))
@@ -80,11 +85,6 @@ def _largest(request: Request, market: Market, gpu_type: str, gpus: int) -> int:
     reach = max(ALWAYS_TRIED, MULTIPLE * smallest.world_size) if smallest else LARGEST_SOUGHT
     fixed = request.fix.get("tp", 1) * request.fix.get("pp", 1)
     return min(gpus, max(reach, fixed), request.max_gpus or gpus)
-
-
-def weights_of(request: Request) -> tuple[Scheme, ...]:
-    """Return the weight precisions that may be chosen: the workload's, else the checkpoint's."""
-    return request.workload.weights or (request.model.checkpoint_scheme,)
 
 
 def classes_of(topology: Topology) -> tuple[NodeClass, ...]:

@@ -10,7 +10,7 @@ from optimizer import __version__
 from optimizer.inputs import presets
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.request import Request
-from optimizer.plan import Provenance, Replica
+from optimizer.plan import NO_WORKLOAD, Provenance, Replica
 
 
 def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
@@ -58,7 +58,7 @@ def _notes(request: Request, replicas: Sequence[Replica]) -> tuple[str, ...]:
     said = []
     workload = request.workload
     if workload == WorkloadSpec():
-        said.append("no workload given: ISL 1024, OSL 256, saturating load")
+        said.append(f"{NO_WORKLOAD}: ISL 1024, OSL 256, saturating load")
     if request.model.max_model_len is None:
         longest = max(replica.engine.max_model_len for replica in replicas)
         said.append(f"max_model_len {longest} follows from the workload; set max_model_len in model.yaml for more")

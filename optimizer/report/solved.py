@@ -9,7 +9,7 @@ from rich.text import Text
 from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups
 from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import Lengths, WorkloadSpec
-from optimizer.plan import Plan, Replica
+from optimizer.plan import NO_WORKLOAD, Plan, Replica
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
@@ -217,4 +217,5 @@ def _why(plan: Plan, screen: Screen) -> RenderableType:
 
 def _notes(plan: Plan) -> tuple[str, ...]:
     estimates = (note for replica in plan.replicas for note in replica.estimate.notes)
-    return tuple(dict.fromkeys((*plan.provenance.notes, *estimates)))
+    said = (note for note in plan.provenance.notes if not note.startswith(NO_WORKLOAD))
+    return tuple(dict.fromkeys((*said, *estimates)))
