@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, output, planning, reporting, telling, topology
+from optimizer.cli import catalogue, deploy, measured, output, planning, reporting, sweeping, telling, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ catalogue.register(app)
 topology.register(app)
 telling.register(app)
 reporting.register(app)
+sweeping.register(app)
 
 
 @app.callback()

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,17 +58,38 @@ def check_folder(path: str | None, option: str = "-o") -> None:
         raise InputError(f"{option} {path}: is a folder; name a file in it")
 
 
+@contextmanager
+def bar(title: str, *, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Show a bar with the time left on a terminal's stderr; yields what to call when one more is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if _quiet.get() or not console.is_terminal:
+        yield lambda: None
+        return
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=console, transient=True) as progress_bar:
+        task = progress_bar.add_task(title, total=total, completed=done)
+        yield lambda: progress_bar.advance(task)
+
+
 def write(path: Path, text: str, *, executable: bool = False) -> None:
-    """Write a file whole or not at all: beside its place first, then renamed onto it."""
+    """Write a text file whole or not at all: beside its place first, then renamed onto it."""
+    write_bytes(path, text.encode(), executable=executable)
+
+
+def write_bytes(path: Path, content: bytes, *, executable: bool = False) -> None:
+    """Write a file whole or not at all."""
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or pipe such as /dev/stdout
-        target.write_text(text, encoding="utf-8")
+        target.write_bytes(content)
         return
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(beside, mode, 0o777 if executable else 0o666), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(beside, mode, 0o777 if executable else 0o666), "wb") as file:
+            file.write(content)
         beside.replace(target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error

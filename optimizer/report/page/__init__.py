@@ -1,27 +1,21 @@
 """A plan as one page that opens anywhere: picture, charts, table, provenance; nothing is fetched."""
 
-import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from optimizer.compare import candidate_label, replica_groups
 from optimizer.plan import Candidate, Plan
-from optimizer.report import drawing
 from optimizer.report.loads import tips
 from optimizer.report.page import charts
 from optimizer.report.page.charts import Chart
 from optimizer.report.page.curves import Curve, binds, curves
-from optimizer.report.page.script import JS
-from optimizer.report.page.style import CSS
+from optimizer.report.page.frame import chart_part, document, section
 from optimizer.report.picture import svg
 from optimizer.report.scene import scene
 from optimizer.report.solved import amount, proof_line, workload_line
 from optimizer.report.tables import of_capacity
 from optimizer.topology.graph import build
 from optimizer.units import show_number, show_seconds
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
-"""What the page may load: nothing but itself."""
 
 
 def page(plan: Plan, plotly_js: str) -> str:
@@ -33,15 +27,16 @@ def page(plan: Plan, plotly_js: str) -> str:
     picture = svg(shown, tips(shown, plan), inline=True)
     title = f"{plan.inputs.model.name} on {plan.inputs.cluster.name}"
     body = "".join((
-        _section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
+        section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
                  "memory and links.", f'<div class="scroll">{picture}</div>'),
-        _section("binds", "What binds", "", _list(binds(plan, topology, found))),
-        '<div class="two">', *map(_chart, drawn), "</div>",
-        _section("candidates", "Comparison", "Every priced layout, each as equal replicas by itself; sortable.",
+        section("binds", "What binds", "", _list(binds(plan, topology, found))),
+        '<div class="two">', *map(chart_part, drawn), "</div>",
+        section("candidates", "Comparison", "Every priced layout, each as equal replicas by itself; sortable.",
                  _candidates(plan.candidates)),
-        _section("provenance", "Provenance", "", _provenance(plan)),
+        section("provenance", "Provenance", "", _provenance(plan)),
     ))  # fmt: skip
-    return _document(title, plan, body, drawn, plotly_js)
+    top = f'<p class="dim">{escape(workload_line(plan.inputs.workload))}</p>{_cards(plan)}'
+    return document(title, sentence(plan), top, _links(drawn), body, drawn, plotly_js)
 
 
 def all_charts(plan: Plan, found: Sequence[Curve]) -> tuple[Chart, ...]:
@@ -65,22 +60,10 @@ def sentence(plan: Plan) -> str:
     )
 
 
-def _document(title: str, plan: Plan, body: str, drawn: Sequence[Chart], plotly_js: str) -> str:
-    links = [("topology", "Topology"), ("binds", "What binds"), *((f"{c.key}-part", c.title) for c in drawn),
-             ("candidates", "Comparison"), ("provenance", "Provenance")]  # fmt: skip
-    nav = "".join(f'<li><a href="#{key}">{escape(words)}</a></li>' for key, words in links)
-    data = json.dumps([{"key": c.key, "data": c.data, "layout": c.layout} for c in drawn]).replace("<", "\\u003c")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{CSS}{drawing.style()}</style></head><body>"
-        f'<a class="skip" href="#topology">Skip to the topology</a><main><h1>{escape(sentence(plan))}</h1>'
-        f'<p class="dim">{escape(workload_line(plan.inputs.workload))}</p>{_cards(plan)}'
-        f'<nav aria-label="Contents"><ul>{nav}</ul></nav>{body}</main><div id="tip" role="status"></div>'
-        f'<script type="application/json" id="charts">{data}</script>\n'
-        f"<script>{plotly_js}</script>\n<script>{JS}</script></body></html>\n"
-    )
+def _links(drawn: Sequence[Chart]) -> list[tuple[str, str]]:
+    parts = ((f"{chart.key}-part", chart.title) for chart in drawn)
+    first, last = (("topology", "Topology"), ("binds", "What binds")), (("candidates", "Comparison"),)
+    return [*first, *parts, *last, ("provenance", "Provenance")]
 
 
 def _cards(plan: Plan) -> str:
@@ -96,22 +79,6 @@ def _cards(plan: Plan) -> str:
         cards.append(("cost", f"{totals.cost_per_h:,.2f} {totals.currency}/h"))
     inner = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in cards)
     return f'<dl class="cards">{inner}</dl>'
-
-
-def _section(key: str, title: str, says: str, inner: str) -> str:
-    told = f'<p class="says">{escape(says)}</p>' if says else ""
-    return f'<section id="{key}"><h2>{escape(title)}</h2>{told}{inner}</section>'
-
-
-def _chart(chart: Chart) -> str:
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in chart.rows)
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in chart.heads)
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    box = (
-        f'<div class="chart" id="{chart.key}" role="img" aria-label="{escape(chart.title)}; the numbers follow"></div>'
-    )
-    numbers = f'<details><summary>The numbers</summary><div class="scroll tall" tabindex="0">{table}</div></details>'
-    return _section(f"{chart.key}-part", chart.title, chart.says, box + numbers)
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -21,6 +21,9 @@ a{color:var(--accent)}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:0 28px}
 .two>section,.two>section>*{min-width:0}
 .chart{width:100%;height:400px;min-width:0}
+h3{font-size:.95rem;margin:.8em 0 0}
+.multiples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:8px 22px}
+.multiples>div{min-width:0}.multiples .chart{height:270px}
 .scroll{overflow-x:auto;max-width:100%}
 .scroll>svg{display:block;width:100%;min-width:600px;height:auto}
 table{border-collapse:collapse;font-size:.9rem;width:100%}

@@ -1,0 +1,111 @@
+"""Where the solves of a sweep run: one after another, local processes, a Ray or a Dask cluster."""
+
+import importlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from optimizer.cli import output
+from optimizer.errors import InputError
+from optimizer.inputs.complaints import did_you_mean
+from optimizer.pipeline.sweep import Cell, Result, solve_cell
+
+Backend = Callable[[Sequence[Cell]], Iterator[tuple[int, Result]]]
+"""Cells to (number of the cell, its result), in the order in which they are finished."""
+
+NAMES = ("local", "ray", "dask")
+
+
+def backend(name: str, jobs: int) -> Backend:
+    """Return where to solve; InputError when the name is unknown or its library is missing, naming the extra."""
+    if name not in NAMES:
+        raise InputError(f"--backend: {name!r} is not known; {did_you_mean(name, NAMES, what='one of')}")
+    if name == "local" and jobs == 1:
+        return one_by_one
+    if name == "local" and _missing("joblib"):
+        output.progress("joblib is not installed, so solves run one by one: pip install 'tpopt[sweep]'")
+        return one_by_one
+    for module in ("joblib", *({"ray": ("ray",), "dask": ("distributed",)}.get(name, ()))):
+        if _missing(module):
+            extra = "sweep" if name == "local" else name
+            raise InputError(f"--backend {name}: {module} is not installed: pip install 'tpopt[{extra}]'")
+    return {"local": _local, "ray": _ray, "dask": _dask}[name](jobs)
+
+
+def _missing(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return True
+    return False
+
+
+def one_by_one(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
+    """Yield results in order, solved in this process."""
+    return ((number, solve_cell(cell)) for number, cell in enumerate(cells))
+
+
+def _numbered(number: int, cell: Cell) -> tuple[int, Result]:
+    return number, solve_cell(cell)
+
+
+def _local(jobs: int) -> Backend:
+    joblib: Any = importlib.import_module("joblib")
+
+    def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+        yield from parallel(joblib.delayed(_numbered)(number, cell) for number, cell in enumerate(cells))
+
+    return run
+
+
+def _ray(jobs: int) -> Backend:
+    """Return a Ray cluster: that of RAY_ADDRESS, else a local one."""
+    joblib: Any = importlib.import_module("joblib")
+    importlib.import_module("ray.util.joblib").register_ray()
+
+    def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
+        numbered = list(enumerate(cells))
+        for start in range(0, len(numbered), 4 * jobs):
+            with joblib.parallel_config(backend="ray", n_jobs=jobs):
+                part = numbered[start : start + 4 * jobs]
+                yield from joblib.Parallel()(joblib.delayed(_numbered)(number, cell) for number, cell in part)
+
+    return run
+
+
+def _dask(jobs: int) -> Backend:
+    """Return a Dask cluster: that of DASK_SCHEDULER_ADDRESS, else a local one."""
+    import os
+
+    distributed: Any = importlib.import_module("distributed")
+
+    def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        here = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+        with distributed.Client(address, **({} if address else here)) as client:
+            futures = client.map(_numbered, range(len(cells)), list(cells), pure=False)
+            for _, result in distributed.as_completed(futures, with_results=True):
+                yield result
+
+    return run
+
+
+def parquet(names: Sequence[str], results: Sequence[Result]) -> bytes:
+    """Return results as a Parquet file; InputError names the extra when pyarrow is missing."""
+    if _missing("pyarrow.parquet"):
+        raise InputError(
+            "-o: Parquet needs pyarrow, which is not installed: pip install 'tpopt[parquet]', or name a .csv"
+        )
+    arrow: Any = importlib.import_module("pyarrow")
+    text, whole = arrow.string(), arrow.int64()
+    kinds = {"replicas": whole, "gpus": whole, "max_gpus": whole}
+    kinds |= {name: arrow.float64() for name in names if name.endswith("_s") or name in _FLOATS}
+    schema = arrow.schema([(name, kinds.get(name, text)) for name in names])
+    file = io.BytesIO()
+    table = arrow.Table.from_pylist([dict(result) for result in results], schema=schema)
+    importlib.import_module("pyarrow.parquet").write_table(table, file)
+    return file.getvalue()
+
+
+_FLOATS = ("value", "bound", "gap", "cost_per_h")

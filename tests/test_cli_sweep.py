@@ -1,0 +1,180 @@
+"""sweep: the whole grid, in order, resumable, the same bytes however it runs."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import handmade
+import pytest
+import yaml
+
+from optimizer import pipeline
+from optimizer.cli import run, workers
+from optimizer.errors import InfeasibleError, InputError
+from optimizer.inputs.sweep import read_sweep
+from optimizer.pipeline.sweep import COLUMNS, cells, solve_cell
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Return sweep.yaml with two clusters, one model, two workloads and two objectives."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(handmade.cluster(name=name).model_dump_json())
+    (tmp_path / "model.json").write_text(handmade.model().model_dump_json())
+    (tmp_path / "long.yaml").write_text("isl: 8192\nosl: 512\n")
+    told = {
+        "clusters": ["a.json", "b.json"], "models": ["model.json"], "objectives": ["throughput", "gpus"],
+        "workloads": {"short": {"isl": 512, "osl": 128}, "long": "long.yaml"}, "precisions": [{"weights": "bf16"}],
+    }  # fmt: skip
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(told, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def solves(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let ``pipeline.solve`` answer at once: nothing fits long prompts; the list holds what was asked."""
+    asked: list[Any] = []
+
+    def solve(request: Any) -> pipeline.Solved:
+        asked.append(request)
+        if request.workload.isl.mean > 4096:
+            raise InfeasibleError("no layout is admissible")
+        return pipeline.Solved(handmade.plan(), {})
+
+    monkeypatch.setattr(pipeline, "solve", solve)
+    return asked
+
+
+def sweep(grid: Path, *more: str) -> int:
+    return run(["sweep", str(grid), "-o", str(grid.parent / "out.csv"), "--jobs", "1", *more])
+
+
+def test_every_combination_is_a_line_in_order(grid: Path, solves: list[Any]) -> None:
+    assert sweep(grid) == 0
+    rows = list(csv.DictReader((grid.parent / "out.csv").read_text().splitlines()))
+    assert len(rows) == len(solves) == 8
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["cluster"], row["workload"], row["objective"]) for row in rows[:3]] == [
+        ("a.json", "short", "throughput"), ("a.json", "short", "gpus"), ("a.json", "long", "throughput"),
+    ]  # fmt: skip
+    assert (rows[0]["status"], rows[0]["layout"], rows[0]["tpot_s"]) == (
+        "optimal",
+        "4 x tp4 bf16 on h200-sxm",
+        "0.0301",
+    )
+    assert (rows[2]["status"], rows[2]["message"]) == ("infeasible", "no layout is admissible")
+    assert {request.workload.weights for request in solves} == {("bf16",)}
+
+
+def test_a_sweep_that_was_cut_goes_on_and_ends_with_the_same_bytes(
+    grid: Path, solves: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(grid) == 0
+    whole = (grid.parent / "out.csv").read_bytes()
+    kept = sorted((grid.parent / "out.csv.solves").iterdir())
+    for lost in kept[::2]:
+        lost.unlink()
+    kept[1].write_text('{"cluster": "half a fi')
+    (grid.parent / "out.csv").unlink()
+    solves.clear()
+    assert sweep(grid) == 0
+    assert len(solves) == 5
+    assert "3 of 8 solves are already in" in capsys.readouterr().err
+    assert (grid.parent / "out.csv").read_bytes() == whole
+
+
+def test_a_stopped_sweep_keeps_what_is_done(
+    grid: Path, solves: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(asked: Any) -> Any:
+        yield 0, solve_cell(asked[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "backend", lambda *_: stopped)
+    assert sweep(grid) == 3
+    assert "1 of 8 solves are kept" in capsys.readouterr().err
+    assert len(list((grid.parent / "out.csv.solves").iterdir())) == 1
+
+
+def test_a_changed_input_is_solved_again(grid: Path, solves: list[Any]) -> None:
+    assert sweep(grid) == 0
+    (grid.parent / "long.yaml").write_text("isl: 6000\nosl: 512\n")
+    solves.clear()
+    assert sweep(grid) == 0
+    assert {request.workload.isl.mean for request in solves} == {6000}
+
+
+def test_json_and_page_hold_every_solve(
+    grid: Path, solves: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("optimizer.cli.reporting.plotly_js", lambda: "/* plotly.js */")
+    page = grid.parent / "sweep.html"
+    assert sweep(grid, "--json", "--report", str(page)) == 0
+    assert len(json.loads(capsys.readouterr().out)["solves"]) == 8
+    text = page.read_text()
+    assert "4 of 8 combinations have a plan" in text
+    assert text.count('class="chart"') == 16
+    assert "src=" not in text
+
+
+def test_the_table_fits_80_columns(grid: Path, solves: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep(grid) == 0
+    out = capsys.readouterr().out
+    assert "cluster b.json" in out
+    assert "8 solves: 4 optimal, 4 infeasible" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_local_processes_give_what_one_by_one_gives(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    told = {"clusters": ["ws-4x4090"], "models": ["llama-3.2-1b"], "objectives": ["throughput", "gpus"]}
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(told, sort_keys=False))
+    asked = cells(read_sweep(str(path)))
+    assert dict(workers.backend("local", 2)(asked)) == dict(workers.one_by_one(asked))
+
+
+def test_results_may_be_parquet(grid: Path, solves: list[Any]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for _ in range(2):
+        assert run(["sweep", str(grid), "-o", str(grid.parent / "out.parquet"), "--jobs", "1"]) == 0
+    table = parquet.read_table(grid.parent / "out.parquet")
+    assert table.column_names == list(COLUMNS)
+    assert table.column("gpus").to_pylist()[:3] == [16, 16, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"clusters": []}, "clusters"),
+        ({"models": ["lama-3.1-70b"]}, "llama-3.1-70b"),
+        ({"objective": ["gpus"]}, "objectives"),
+        ({"workloads": {"x": {"isl": 200_000}}}, "models.model.json, workloads.x"),
+    ],
+    ids=["no-cluster", "unknown-model", "unknown-key", "too-long"],
+)
+def test_a_wrong_sweep_is_refused_before_any_solve(
+    grid: Path, solves: list[Any], change: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid.write_text(yaml.safe_dump(yaml.safe_load(grid.read_text()) | change, sort_keys=False))
+    assert sweep(grid) == 2
+    assert said in capsys.readouterr().err
+    assert not solves
+
+
+def test_a_missing_backend_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_missing", lambda module: module == "ray")
+    with pytest.raises(InputError, match=r"tpopt\[ray\]"):
+        workers.backend("ray", 2)
+    with pytest.raises(InputError, match="dask"):
+        workers.backend("dusk", 2)
+
+
+def test_without_joblib_solves_run_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workers, "_missing", lambda module: True)
+    assert workers.backend("local", 2) is workers.one_by_one
+    assert "tpopt[sweep]" in capsys.readouterr().err
