@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optimizer.cli import output
+from optimizer.cli import checks, output
 from optimizer.cli.options import DebugOption
 from optimizer.errors import InputError
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optimizer.export import Artifact
+
+TARGETS = "vllm, sglang, slurm, compose, systemd, lws, ray, dynamo, llm-d, trtllm"
+"""Names of EXPORTERS, said here so that --help loads none of them; a test holds them equal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -23,8 +26,9 @@ def register(app: typer.Typer) -> None:
 def export(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="plan.json of tpopt solve -o")],
     out: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="folder to write to; made when missing")],
-    target: Annotated[str, typer.Option(metavar="NAME", help="what to write for: vllm")] = "vllm",
+    target: Annotated[str, typer.Option(metavar="NAME", help=f"what to write for: {TARGETS}")] = "vllm",
     force: Annotated[bool, typer.Option("--force", help="overwrite files that tpopt did not write")] = False,
+    check: Annotated[bool, typer.Option("--check", help="check what was written with the means at hand")] = False,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """Write the files that start a plan on exactly its seats."""
@@ -34,9 +38,12 @@ def export(
 
     if target not in EXPORTERS:
         raise InputError(f"--target: {target!r} is not known; {did_you_mean(target, EXPORTERS, what='one of')}")
-    artifacts = EXPORTERS[target](read_plan(plan))
+    chosen = read_plan(plan)
+    artifacts = EXPORTERS[target](chosen)
     written = write_all(Path(out), artifacts, force=force)
     output.answer("".join(f"{path}\n" for path in written))
+    if check:
+        checks.check(chosen, artifacts, written)
 
 
 def write_all(folder: Path, artifacts: "Sequence[Artifact]", *, force: bool) -> tuple[Path, ...]:
