@@ -22,7 +22,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.memory import kv_pool
 from optimizer.cost.serving import closed_loop
 from optimizer.cost.settings import resolve, version_facts
-from optimizer.cost.step import Batch, step
+from optimizer.cost.step import decode
 from optimizer.errors import InputError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec
@@ -264,8 +264,7 @@ def predict(case: Case, row: Row, replicas: int = 1) -> float:
         case "ttft":
             return idle_ttft(case, workload, distinct)
         case "tpot":
-            micro = min(case.layout.pp, each)
-            return step(case, Batch(decodes=each / micro, context=mean_context(workload), distinct=distinct)).total
+            return decode(case, each, mean_context(workload), distinct).total
         case "batch_prefill_time":
             return batch_prefill(case, workload, each, distinct)
         case "closed_loop_output_tokens_per_s":

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from spoiled import broken_rules, with_inputs
+from spoiled import broken_rules, with_estimate, with_inputs
 from typed_plans import MODEL, WORKLOAD, Put, cluster, plan
 
 from optimizer.inputs.cluster import ClusterSpec, FatTree, Match, NodeTemplate, Override
@@ -52,6 +52,31 @@ def test_uplinks_of_a_leaf_are_not_promised_twice() -> None:
     racks = cluster(nodes=2, gpus=2, fabric=FatTree(nodes_per_leaf=1, oversubscription=2.0))
     both = broken_rules(plan(racks, [_crossing(0, 0, share="alone"), _crossing(1, 1, share="fair")]))
     assert both >= {"links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice"}
+
+
+# -- mean traffic -------------------------------------------------------------------------------------------------
+
+SLOW_UPLINKS = cluster(nodes=2, gpus=2, fabric=FatTree(nodes_per_leaf=1, oversubscription=2000.0))
+"""Each node is its own leaf with 50 MB/s of uplinks: hidden states of two stages fill them."""
+
+
+def _busy_hop() -> Plan:
+    return plan(SLOW_UPLINKS, [Put((("n0/0",), ("n1/0",)), concurrency=64, share="alone")])
+
+
+def test_a_pipeline_over_a_slow_uplink_sends_no_more_than_is_set_aside() -> None:
+    busy = _busy_hop()
+    (replica,) = busy.replicas
+    leaf_bytes_per_s = min(r.bytes_per_s for r in replica.reservations)
+    assert check(busy) == ()
+    assert 0.5 < replica.estimate.crossing_bytes_per_s / leaf_bytes_per_s <= 1.0
+
+
+@pytest.mark.parametrize("share_of_uplink", [1.01, 100.0])
+def test_a_replica_that_sends_more_than_is_set_aside_is_rejected(share_of_uplink: float) -> None:
+    busy = _busy_hop()
+    sent = share_of_uplink * min(r.bytes_per_s for r in busy.replicas[0].reservations)
+    assert "mean_traffic_is_reserved" in broken_rules(with_estimate(busy, crossing_bytes_per_s=sent))
 
 
 # -- absent links -------------------------------------------------------------------------------------------------

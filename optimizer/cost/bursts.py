@@ -9,7 +9,7 @@ from math import ceil
 
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.step import Batch, Seconds, stage_seconds, step, through
+from optimizer.cost.step import Batch, cycle, micro_batches, stations, step
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -30,12 +30,12 @@ def front_end(case: Case, workload: WorkloadSpec) -> float:
 
 
 def pipelined(case: Case, batches: list[tuple[Batch, float]]) -> float:
-    """Return the seconds of steps in a row (batch, how many): all stages once, then the slowest stage per step."""
+    """Return the seconds of steps in a row (batch, how many): all stages once, then the slowest station per step."""
     total = step(case, batches[0][0]).total
     for index, (batch, times) in enumerate(batches):
         further = times - 1 if index == 0 else times
         if further > 0:
-            total += further * max(stage.total for stage in stage_seconds(case, batch))
+            total += further * max(station.total for station in stations(case, batch))
     return total
 
 
@@ -80,40 +80,63 @@ class Turnover:
     """A step of decodes only."""
     mixed_s: float
     """A step that also prefills, through all stages."""
-    extra_s: float
-    """What all steps that prefill add to steps of decodes only, on the stage that limits the rate, while every request
-    is renewed once."""
+    extra: Breakdown
+    """What all steps that prefill add to steps of decodes only, on the station that limits the rate, while every
+    request is renewed once."""
     mixed_steps: float
-    """How many steps prefill meanwhile."""
+    """How many steps of the whole replica, all micro-batches at once, prefill meanwhile."""
     chunks: int
     """Steps one prompt needs."""
+
+    @property
+    def extra_s(self) -> float:
+        """Seconds of ``extra``."""
+        return self.extra.total
 
 
 def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float | None = None) -> Turnover:
     """Return the steps in which ``running`` requests are renewed: one prompt alone, the others side by side."""
-    micro = min(case.layout.pp, max(1, int(running)))
+    micro = micro_batches(case, running)
     decodes, context, todo = running / micro, mean_context(workload), new_tokens(workload)
     plain = Batch(decodes=decodes, context=context, distinct=distinct)
-    stages = stage_seconds(case, plain)
-    decode = through(case, plain, stages)
-    spare_s = decode.total - sum([stage.total for stage in stages]) if micro == 1 else 0.0
+    passed = stations(case, plain)
+    decode = cycle(case, plain, passed, micro)
     budget = max(1.0, case.engine.max_num_batched_tokens - decodes / case.layout.attn_dp) * case.layout.attn_dp
     chunks = ceil(todo / budget)
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
 
-    def mixed(prompts: float) -> Batch:
-        return Batch(prompts, todo / chunks, past, max(0.0, decodes - prompts), context, distinct)
-
-    def extra(mixed_stages: tuple[Seconds, ...]) -> float:
-        slowest = max([m.total - p.total for m, p in zip(mixed_stages, stages, strict=True)])
-        return max(0.0, slowest - max(0.0, spare_s))
+    def mixed(prompts: float) -> tuple[float, Breakdown]:
+        """Return the seconds of a step that prefills so many prompts, and what it adds to one that does not."""
+        batch = Batch(prompts, todo / chunks, past, max(0.0, decodes - prompts), context, distinct)
+        return _among(case, batch, stations(case, batch), passed, micro, decode)
 
     together = min(_prompts_together(workload, running, max(1.0, budget / todo)), max(1.0, running - 1.0))
     others = max(0.0, running - 1.0) * chunks / together
-    full = mixed(together)
-    full_stages = stage_seconds(case, full)
-    extra_s = others * extra(full_stages) + chunks * extra(stage_seconds(case, mixed(1.0)))
-    return Turnover(decode, through(case, full, full_stages).total, extra_s, chunks + others, chunks)
+    mixed_s, extra = mixed(together)
+    alone = extra if together == 1.0 else mixed(1.0)[1]
+    return Turnover(decode, mixed_s, extra * others + alone * chunks, (chunks + others) / micro, chunks)
+
+
+def _among(
+    case: Case,
+    batch: Batch,
+    passed: tuple[Breakdown, ...],
+    plain: tuple[Breakdown, ...],
+    micro: int,
+    decode: Breakdown,
+) -> tuple[float, Breakdown]:
+    """Return the seconds of a step among ``micro - 1`` plain ones, and what it adds to the replica's time.
+
+    In a full pipeline the others lose what it takes more on the station where that is most; its own longer way through
+    the others is hidden behind them.
+    """
+    through = cycle(case, batch, passed, 1)
+    if micro == 1:
+        extra = through - decode
+    else:
+        extra = max([mine - its for mine, its in zip(passed, plain, strict=True)], key=lambda more: more.total)
+    last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed, plain, strict=True)])
+    return max(through.total, last), extra if extra.total > 0.0 else Breakdown()
 
 
 def _prompts_together(workload: WorkloadSpec, running: float, fill: float) -> float:

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from optimizer.cost.bursts import new_tokens
 from optimizer.cost.case import Case
+from optimizer.cost.collectives import part
 from optimizer.cost.memory import ledger
 from optimizer.cost.quantities import Estimate, Phases
 from optimizer.cost.serving import closed_loop
@@ -72,15 +73,21 @@ def _notes(
 def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> float:
     """Return mean bytes/s the replica sends over the boundary of its busiest domain, per direction.
 
-    TP groups that straddle k domains send 2(k-1)/k of every all-reduce; stages on other nodes pass on hidden state and
-    residual of every token.
+    All-reduces of a TP group over k domains send 2(k-1)/k of every row out of each, gather and scatter of rows among
+    attention replicas (k-1)/k each; stages on other nodes pass on hidden state and residual, each of k domains its part.
+    A request's last token is never fed back.
     """
-    tokens_per_s = requests_per_s * (new_tokens(workload) + workload.osl.mean)
-    hidden, group = work(case).hidden_bytes, case.wiring.group
-    layers = max(case.layout.layers_per_stage)
+    constants, layout, group = work(case), case.layout, case.wiring.group
     per_token = 0.0
-    if group.domains > 1 and group.outer == "rdma":
-        per_token += 2.0 * layers * 2.0 * (group.domains - 1) / group.domains * hidden
+    if group.outer == "rdma":
+        peers = part(group, layout.tp).domains
+        reduced, gathered = 2.0 * (peers - 1) / peers / layout.attn_dp, 2.0 * (group.domains - 1) / group.domains
+        per_token = max([
+            sum([n * (kind.all_reduces * reduced + kind.exchanges * gathered)
+                 for n, kind in zip(shape.counts, constants.kinds, strict=True)])
+            for shape in constants.shapes
+        ])  # fmt: skip
     if any(hop.medium == "rdma" for hop in case.wiring.hops):
-        per_token += 2.0 * hidden
-    return tokens_per_s * per_token
+        per_token += 2.0 / (group.domains if group.outer == "rdma" else 1)
+    tokens_per_s = requests_per_s * (new_tokens(workload) + workload.osl.mean - 1)
+    return tokens_per_s * per_token * constants.hidden_bytes

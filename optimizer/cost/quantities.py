@@ -1,5 +1,6 @@
 """What a price consists of: memory per rank, seconds per step and per request, and where they come from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from optimizer.inputs.workload import EngineName
@@ -58,6 +59,33 @@ class Breakdown:
         """Seconds of the step."""
         return self.gemm + self.attention + self.collectives + self.pipeline + self.overhead
 
+    @staticmethod
+    def sum(parts: "Iterable[Breakdown]") -> "Breakdown":
+        """Return all parts together, cause by cause."""
+        gemm = attention = collectives = pipeline = overhead = 0.0
+        for part in parts:
+            gemm += part.gemm
+            attention += part.attention
+            collectives += part.collectives
+            pipeline += part.pipeline
+            overhead += part.overhead
+        return Breakdown(gemm, attention, collectives, pipeline, overhead)
+
+    def __add__(self, other: "Breakdown") -> "Breakdown":
+        """Return both together, cause by cause."""
+        return Breakdown.sum((self, other))
+
+    def __sub__(self, other: "Breakdown") -> "Breakdown":
+        """Return what this takes beyond another, cause by cause; parts may be negative."""
+        return self + other * -1.0
+
+    def __mul__(self, times: float) -> "Breakdown":
+        """Return every cause so many times."""
+        return Breakdown(
+            self.gemm * times, self.attention * times, self.collectives * times, self.pipeline * times,
+            self.overhead * times,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Phases:
@@ -67,6 +95,9 @@ class Phases:
     """One prompt of the workload on the idle replica."""
     decode: Breakdown = Breakdown()
     """One decode step at the estimate's concurrency."""
+    request: Breakdown = Breakdown()
+    """What one request costs the replica at this load, all its steps shared with others: adds up to 1 / requests_per_s.
+    Times the replica's GPUs it is GPU time."""
 
 
 @dataclass(frozen=True)

@@ -40,64 +40,76 @@ class Batch:
     """Experts hit per layer, where a measurement's router is known not to spread tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """One stage's step: GPU seconds by cause, and the step as the slower of GPU and host."""
-
-    gemm: float
-    attention: float
-    collectives: float
-    overhead: float
-    """Kernel gaps, elementwise traffic, sampling, and waiting for the host."""
-
-    @property
-    def total(self) -> float:
-        """Seconds of the stage."""
-        return self.gemm + self.attention + self.collectives + self.overhead
-
-
 def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
     """Return the seconds of one step that prefills ``sequences`` prompts with ``tokens`` new tokens each."""
     return step(case, Batch(prompts=sequences, tokens=tokens, past=past))
 
 
-def decode(case: Case, batch: float, context: float) -> Breakdown:
+def decode(case: Case, batch: float, context: float, distinct: float | None = None) -> Breakdown:
     """Return the seconds until each of ``batch`` sequences with ``context`` cached tokens has its next token.
 
     Under PP the batch runs as up to ``pp`` micro-batches, one per stage at a time.
     """
-    micro = min(case.layout.pp, max(1, int(batch)))
-    return step(case, Batch(decodes=batch / micro, context=context))
+    micro = micro_batches(case, batch)
+    one = Batch(decodes=batch / micro, context=context, distinct=distinct)
+    return cycle(case, one, stations(case, one), micro)
+
+
+def micro_batches(case: Case, batch: float) -> int:
+    """Return how many micro-batches a pipeline keeps in flight: one per stage, as far as there are sequences."""
+    return min(case.layout.pp, max(1, int(batch)))
 
 
 def step(case: Case, batch: Batch) -> Breakdown:
     """Return the seconds of one (micro-)batch through all stages, hand-overs included."""
-    return through(case, batch, stage_seconds(case, batch))
+    return cycle(case, batch, stations(case, batch), 1)
 
 
-def through(case: Case, batch: Batch, stages: tuple[Seconds, ...]) -> Breakdown:
-    """Return the seconds through ``stages``, which are those of ``batch``."""
-    gemm_s = attention_s = collectives_s = overhead_s = 0.0
-    for stage in stages:
-        gemm_s += stage.gemm
-        attention_s += stage.attention
-        collectives_s += stage.collectives
-        overhead_s += stage.overhead
-    pipeline_s = _hand_overs(case, batch)
+def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -> Breakdown:
+    """Return the seconds until a micro-batch is where it was, ``passed`` being its stations, ``micro`` of them in flight.
+
+    It passes every station once and needs its result to start again; a station serves one at a time. So a turn takes
+    the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
+    """
+    turn = Breakdown.sum(passed)
+    overhead_s = turn.overhead + case.facts.serial_step
     if batch.prompts == 0:
-        busy_s = gemm_s + attention_s + collectives_s + overhead_s + pipeline_s
-        overhead_s += max(0.0, case.calibration.host.step_floor - busy_s)
-    overhead_s += case.facts.serial_step
-    return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
+        overhead_s += max(0.0, case.calibration.host.step_floor - turn.total)
+    pipeline_s = turn.pipeline
+    if micro > 1:
+        slowest_s = max([station.total for station in passed])
+        pipeline_s += max(0.0, micro * slowest_s - turn.total - (overhead_s - turn.overhead))
+    return Breakdown(turn.gemm, turn.attention, turn.collectives, pipeline_s, overhead_s)
 
 
-def stage_seconds(case: Case, batch: Batch) -> tuple[Seconds, ...]:
-    """Return the seconds of every stage for one (micro-)batch."""
+def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
+    """Return what one (micro-)batch passes, each serving one at a time: the stages, and the hand-overs between them.
+
+    Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
+    """
     constants = work(case)
     rows = _rows(case, batch)
     layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
     shapes = [_stage(case, constants, layers, shape, batch, rows) for shape in constants.shapes]
-    return tuple([shapes[index] for index in constants.order])
+    stages = [shapes[index] for index in constants.order]
+    if not case.wiring.hops:
+        return tuple(stages)
+    return tuple(_with_hand_overs(case, stages, 2.0 * rows * constants.hidden_bytes))
+
+
+def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:
+    """Return the stages with a station for each hand-over of hidden state and residual of every row."""
+    group, hops = case.wiring.group, case.wiring.hops
+    seconds = {hop: hand_over(case.calibration, message_bytes, hop, case.layout.tp) for hop in set(hops)}
+    passed = stages[:1]
+    for hop, stage in zip(hops, stages[1:], strict=True):
+        on_the_way = Breakdown(pipeline=seconds[hop])
+        if hop.medium in (group.inner, group.outer):
+            passed[-1] += on_the_way
+        else:
+            passed.append(on_the_way)
+        passed.append(stage)
+    return passed
 
 
 def is_captured(case: Case, batch: Batch) -> bool:
@@ -195,7 +207,7 @@ def _stage(
     shape: StageWork,
     batch: Batch,
     rows: float,
-) -> Seconds:
+) -> Breakdown:
     """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
     gemm_s = attention_s = collectives_s = overhead_s = 0.0
     for count, layer in zip(shape.counts, layers, strict=True):
@@ -214,7 +226,7 @@ def _stage(
         collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
     gpu_s = gemm_s + attention_s + collectives_s + overhead_s
     waiting_s = max(0.0, _host(case, batch, rows, shape) - gpu_s)
-    return Seconds(gemm_s, attention_s, collectives_s, overhead_s + waiting_s)
+    return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s + waiting_s)
 
 
 def _tp_all_reduce(case: Case, constants: Work, rows: float) -> float:
@@ -231,12 +243,3 @@ def _host(case: Case, batch: Batch, rows: float, stage: StageWork) -> float:
     sizes = case.engine.cuda_graph_sizes
     piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
     return host.step_floor + (stage.pieces * host.piece if piecewise else stage.launches * host.launch)
-
-
-def _hand_overs(case: Case, batch: Batch) -> float:
-    """Return the seconds of all hand-overs between stages: hidden state and residual of every row."""
-    if not case.wiring.hops:
-        return 0.0
-    message = 2.0 * _rows(case, batch) * work(case).hidden_bytes
-    each = {hop: hand_over(case.calibration, message, hop, case.layout.tp) for hop in set(case.wiring.hops)}
-    return sum([each[hop] for hop in case.wiring.hops])

@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     prices.slos_are_met,
     links.reservations_are_as_recomputed,
     links.links_carry_what_is_promised,
+    links.mean_traffic_is_reserved,
     links.nics_and_uplinks_are_not_promised_twice,
     outcome.demand_is_met,
     outcome.objective_is_as_recomputed,

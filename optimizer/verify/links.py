@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from optimizer.topology.bandwidth import capacity
+from optimizer.topology.reach import leaf_switches
 from optimizer.verify.evidence import TOLERANCE, Claim, Evidence, agree
 
 
@@ -31,6 +32,24 @@ def links_carry_what_is_promised(evidence: Evidence) -> Iterator[str]:
         limit = capacity(evidence.topology, domain)
         if total > limit * (1 + TOLERANCE):
             yield f"{domain}: {total:.6g} B/s are promised, it carries {limit:.6g}"
+
+
+def mean_traffic_is_reserved(evidence: Evidence) -> Iterator[str]:
+    """What a replica sends on average over a node's NICs, or a leaf group's uplinks, is set aside for it there."""
+    for claim in evidence.seated:
+        sent = claim.replica.estimate.crossing_bytes_per_s
+        for name, boundaries in _ways_out(claim).items():
+            reserved = [rate for domain, rate in claim.reserved if domain in boundaries]
+            if reserved and sent > sum(reserved) * (1 + TOLERANCE):
+                yield f"{claim.name}: sends {sent:.6g} B/s out of {name}, where {sum(reserved):.6g} are set aside"
+
+
+def _ways_out(claim: Claim) -> dict[str, tuple[str, ...]]:
+    """Return the boundaries around each node and each leaf group of a replica: its NICs, its leaf switches."""
+    nodes = {gpu.node: claim.topology.node(gpu.node) for gpu in claim.gpus or ()}
+    ways = {name: tuple(node.nics) for name, node in nodes.items()}
+    leaves = dict.fromkeys(node.leaf for node in nodes.values() if node.leaf is not None)
+    return ways | {leaf: leaf_switches(claim.topology, leaf) for leaf in leaves}
 
 
 def nics_and_uplinks_are_not_promised_twice(evidence: Evidence) -> Iterator[str]:

@@ -78,7 +78,7 @@ def estimate_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
         for name in ("ttft_s", "tpot_s", "requests_per_s", "output_tokens_per_s", "crossing_bytes_per_s", "fits"):
             if not agree(getattr(stated, name), getattr(fresh, name)):
                 yield f"{claim.name}: {name} is {getattr(stated, name)}, recomputed {getattr(fresh, name)}"
-        for phase in ("prefill", "decode"):
+        for phase in ("prefill", "decode", "request"):
             for name, a, b in _different(getattr(stated.breakdown, phase), getattr(fresh.breakdown, phase)):
                 yield f"{claim.name}: {phase} {name} is {a}, recomputed {b}"
 

@@ -1,12 +1,14 @@
 from dataclasses import replace
 
 import pytest
-from ideal import SETTINGS, case, routed
+from hypothesis import given
+from hypothesis import strategies as st
+from ideal import IDEAL, SETTINGS, case, grouped, routed
 
 from optimizer.cost.estimate import estimate, notes
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import nearest_kin
-from optimizer.inputs.workload import Lengths, WorkloadSpec
+from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
 from optimizer.topology.wiring import GroupPath, HopPath, Wiring
 
 TRAFFIC = WorkloadSpec(isl=Lengths(mean=1024), osl=Lengths(mean=256))
@@ -77,15 +79,45 @@ def test_only_stages_on_other_nodes_send_over_the_nodes_boundary() -> None:
     split = case(tp=2, pp=2)
     hop = HopPath("rdma", 50e9, 2)
     outside = estimate(replace(split, wiring=replace(split.wiring, hops=(hop,))), TRAFFIC, 16)
-    # hidden state and residual of every token: 2 x 8192 x 2 B, 1280 tokens a request
-    assert outside.crossing_bytes_per_s == pytest.approx(outside.requests_per_s * 1280 * 32768)
+    # hidden state and residual of every token: 2 x 8192 x 2 B, 1280 tokens a request but its last
+    assert outside.crossing_bytes_per_s == pytest.approx(outside.requests_per_s * 1279 * 32768)
 
 
 def test_groups_over_two_nodes_send_every_all_reduce_over_the_boundary() -> None:
     path = GroupPath(2, 2, "local", float("inf"), "rdma", 50e9)
     price = estimate(replace(case(tp=2), wiring=Wiring(path, ())), TRAFFIC, 16)
     # 160 all-reduces a token, each 2 (k-1)/k = 1 times 16384 B out of a node
-    assert price.crossing_bytes_per_s == pytest.approx(price.requests_per_s * 1280 * 160 * 16384)
+    assert price.crossing_bytes_per_s == pytest.approx(price.requests_per_s * 1279 * 160 * 16384)
+
+
+RDMA_RATES = st.floats(1e4, 1e11)
+
+
+@given(
+    concurrency=st.integers(1, 300), isl=st.integers(1, 20000), osl=st.integers(1, 600), hop=RDMA_RATES, out=RDMA_RATES,
+    cv=st.sampled_from([0.0, 0.7]), pp=st.sampled_from([1, 2, 3, 4]), tp=st.sampled_from([1, 2, 4]),
+    domains=st.sampled_from([1, 2, 4]), attn_dp=st.sampled_from([1, 2]), kv=st.sampled_from([0.0, 0.5]),
+    calibrated=st.booleans(),
+)  # fmt: skip
+def test_mean_traffic_stays_within_what_the_wiring_reserves(
+    concurrency: int, isl: int, osl: int, hop: float, out: float, cv: float, pp: int, tp: int, domains: int,
+    attn_dp: int, kv: float, calibrated: bool,
+) -> None:  # fmt: skip
+    shape = {"tp": tp, "pp": pp, "attn_dp": attn_dp, "ep": tp * attn_dp if attn_dp > 1 else 1}
+    fits = presets.load_calibration(presets.load_gpu("h100-sxm")) if calibrated else IDEAL
+    replica = case(routed() if attn_dp > 1 else grouped(), calibration=fits, **shape)  # type: ignore[arg-type]
+    ranks, k = tp * attn_dp, min(domains, tp * attn_dp)
+    # stages over k nodes hand over and reduce through the same NICs: one share of them serves both
+    out = hop * ranks / k if pp > 1 else out
+    group = GroupPath(ranks, k, "nvswitch" if ranks > k else "local", 450e9, "rdma", out) if k > 1 else None
+    paths = Wiring(group or replica.wiring.group, (HopPath("rdma", hop, ranks),) * (pp - 1))
+    traffic = WorkloadSpec(
+        isl=Lengths(mean=isl, cv=cv), osl=Lengths(mean=osl, cv=cv), prefix_cache_hit=kv,
+        engine=EngineChoice(max_num_batched_tokens=2048),
+    )  # fmt: skip
+    price = estimate(replace(replica, wiring=paths), traffic, concurrency)
+    most = out if k > 1 else hop * ranks if pp > 1 else 0.0
+    assert price.crossing_bytes_per_s <= most * (1 + 1e-9)
 
 
 def test_a_prefix_cache_saves_prefill() -> None:

@@ -9,10 +9,11 @@ from ideal import H100, IDEAL, SETTINGS, case, grouped, routed
 from optimizer.cost.case import Case
 from optimizer.cost.projections import compute_peak
 from optimizer.cost.shards import weights_bytes
-from optimizer.cost.step import Batch, decode, prefill, stage_seconds, step
+from optimizer.cost.step import Batch, decode, prefill, stations, step
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.model import ModelSpec
+from optimizer.topology.wiring import HopPath
 
 
 def host(**changes: float) -> Calibration:
@@ -54,8 +55,36 @@ def test_kv_heads_are_replicated_when_tp_exceeds_them() -> None:
 def test_two_stages_take_turns_so_a_token_takes_no_less() -> None:
     whole, halves = decode(case(), 8, 1024), decode(case(pp=2), 8, 1024)
     assert halves.gemm == pytest.approx(whole.gemm, rel=0.01)
-    # hidden state and residual of 4 rows: 4 x 2 x 8192 x 2 B over 450 GB/s
-    assert halves.pipeline == pytest.approx(4 * 2 * 16384 / 450e9)
+    # hidden state and residual of 4 rows: 4 x 2 x 8192 x 2 B over 450 GB/s; the last stage, which has the head of
+    # 8192 x 128256 x 2 B, is the slower one: the other micro-batch waits for it, half the head's 0.63 ms on each side
+    head_s = 8192 * 128256 * 2 / 3.35e12
+    hop_s = 4 * 2 * 16384 / 450e9
+    assert halves.pipeline == pytest.approx(head_s, rel=0.01)
+    assert step(case(pp=2), Batch(decodes=4, context=1024)).pipeline == pytest.approx(hop_s)
+
+
+def test_a_pipeline_turns_as_fast_as_its_slowest_station_lets_all_micro_batches_pass() -> None:
+    # 79 layers and 1: the first stage takes 79/80 of 80 layers, and four micro-batches all pass it
+    uneven = case(pp=4)
+    uneven = replace(uneven, layout=replace(uneven.layout, layers_per_stage=(77, 1, 1, 1)))
+    slowest = max(station.total for station in stations(uneven, Batch(decodes=2, context=1024)))
+    assert decode(uneven, 8, 1024).total == pytest.approx(4 * slowest)
+    assert decode(uneven, 1, 1024).total == pytest.approx(step(uneven, Batch(decodes=1, context=1024)).total)
+
+
+def test_a_slow_link_between_stages_is_a_station() -> None:
+    slow = case(pp=2)
+    slow = replace(slow, wiring=replace(slow.wiring, hops=(HopPath("rdma", 1e6, 1),)))
+    # 4 rows of hidden state and residual, 32768 B each, over 1 MB/s: 131 ms for each of two micro-batches
+    assert decode(slow, 8, 1024).total == pytest.approx(2 * 4 * 32768 / 1e6)
+
+
+def test_what_shares_a_link_with_collectives_is_one_station_with_them() -> None:
+    pair = case(tp=2, pp=2)
+    batch = Batch(decodes=4, context=1024)
+    assert len(stations(pair, batch)) == 2
+    apart = replace(pair, wiring=replace(pair.wiring, hops=(HopPath("rdma", 50e9, 2),)))
+    assert len(stations(apart, batch)) == 3
 
 
 def test_a_decode_step_is_never_shorter_than_the_hosts_floor() -> None:
@@ -140,7 +169,7 @@ def test_no_step_is_faster_than_its_bytes_and_its_flop_and_its_parts_add_up(
         sum((price.gemm, price.attention, price.collectives, price.pipeline, price.overhead))
     )
     assert price.total >= bound(priced, batch) * (1 - 1e-9)
-    stages = stage_seconds(priced, batch)
+    stages = stations(priced, batch)
     assert sum(s.total for s in stages) <= price.total * (1 + 1e-9)
 
 
