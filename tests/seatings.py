@@ -7,7 +7,7 @@ topology's graph onto itself.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
 
@@ -58,6 +58,7 @@ def _pricer(
     choice = workload.engine
     engine = presets.load_engine(choice.name)
     facts = version_facts(engine, choice.version or engine.latest)
+    surely = workload.model_copy(update={"margin": 0.0})
 
     @cache
     def points(layout: Layout, gpu_type: str, paths: Wiring) -> tuple[Estimate, ...]:
@@ -67,7 +68,7 @@ def _pricer(
         for n in concurrencies(workload, choice.max_num_seqs or most_sequences(facts, spec)):
             settings = resolve(choice, engine, spec, model, workload, n, gpus=layout.world_size)
             case = Case(model, layout, spec, paths, settings, facts, calibration)
-            priced.append(estimate(case, workload, n))
+            priced.append(_worse(estimate(case, surely, n), workload.margin))
         return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
 
     @cache
@@ -89,6 +90,13 @@ def _pricer(
                 yield Seated(layout, gpus, share, reserved, point)
 
     return price
+
+
+def _worse(e: Estimate, margin: float) -> Estimate:
+    """Return a price with everything that may be mispredicted so much worse."""
+    less, more = 1 - margin, 1 + margin
+    return replace(e, requests_per_s=e.requests_per_s * less, output_tokens_per_s=e.output_tokens_per_s * less,
+                   ttft_s=e.ttft_s * more, tpot_s=e.tpot_s * more)  # fmt: skip
 
 
 def _keeps_slo(e: Estimate, workload: WorkloadSpec) -> bool:

@@ -214,6 +214,7 @@ def workloads(draw: st.DrawFn) -> WorkloadSpec:
             name=draw(st.sampled_from(["vllm", "vllm", "sglang", "trtllm"])),
             max_num_seqs=draw(st.sampled_from([1, 4, 8])), max_num_batched_tokens=draw(st.sampled_from([512, 2048]))
         ),
+        margin=draw(st.sampled_from([0.0, 0.0, 0.0, 0.1, 0.5])),
     )  # fmt: skip
 
 

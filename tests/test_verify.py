@@ -93,6 +93,10 @@ def _asked(before: Plan, **options: str) -> Plan:
     return before.model_copy(update={"provenance": before.provenance.model_copy(update={"options": options})})
 
 
+def slowest(before: Plan) -> float:
+    return max(replica.estimate.tpot_s for replica in before.replicas)
+
+
 A_LITTLE = Reservation(domain="n0/nic0", bytes_per_s=1.0)
 
 
@@ -141,6 +145,8 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("estimate_is_as_recomputed", lambda p: with_estimate(p, requests_per_s=1e3)),
     ("slos_are_met", lambda p: with_workload(p, slo=Slo(tpot="1 us"))),
     ("slos_are_met", lambda p: with_workload(p, slo=Slo(ttft="1 us"))),
+    ("slos_are_met", lambda p: with_workload(p, margin=0.1, slo=Slo(tpot=f"{slowest(p) * 1.05} s"))),
+    ("estimate_is_as_recomputed", lambda p: with_workload(p, margin=0.1)),
     ("reservations_are_as_recomputed", lambda p: with_replica(p, reservations=())),
     ("reservations_are_as_recomputed", lambda p: with_replica(p, 1, reservations=(A_LITTLE,))),
     ("demand_is_met", lambda p: with_workload(p, concurrency=11)),

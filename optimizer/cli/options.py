@@ -64,6 +64,9 @@ MaxGpusOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="use
 ExcludeOption = Annotated[
     list[str] | None, typer.Option(metavar="NODE[/GPU]", help="leave this node or GPU to others; repeatable")
 ]
+MarginOption = Annotated[
+    str | None, typer.Option(metavar="10%", help="be safe against so large an error in rates and latencies")
+]
 TimeLimitOption = Annotated[
     str | None, typer.Option(metavar="SECONDS", help="stop after so long; the answer may then differ between runs")
 ]
@@ -141,6 +144,19 @@ def check_exclude(names: list[str] | None, cluster: "ClusterSpec") -> tuple[str,
         if gpu and gpu not in nodes[node].gpu_ids and not (gpu.isdecimal() and int(gpu) < size):
             raise InputError(f"--exclude: {name!r} is no GPU; {node} has {size}, counted from 0: write {node}/0")
     return tuple(names or ())
+
+
+def parse_margin(text: str) -> float:
+    """Return the share of "10%" or "0.1"; InputError when it is none, or leaves nothing of a rate."""
+    from optimizer.units import parse_fraction
+
+    try:
+        share = parse_fraction(float(text) if re.fullmatch(r"[\d.]+", text) else text)
+    except ValueError as error:
+        raise InputError(f"--margin: {error}") from error
+    if share >= 1:
+        raise InputError(f"--margin: {text!r} leaves nothing of any rate; write less, such as 10%")
+    return share
 
 
 def parse_time_limit(text: str | None) -> float | None:

@@ -16,6 +16,7 @@ from optimizer.cli.options import (
     ExcludeOption,
     FixOption,
     JsonOption,
+    MarginOption,
     MaxGpusOption,
     ModelArg,
     ObjectiveOption,
@@ -50,6 +51,7 @@ def solve(
     fix: FixOption = None,
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
+    margin: MarginOption = None,
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = 1,
     seed: SeedOption = 0,
@@ -59,7 +61,7 @@ def solve(
     output.check_folder(out)
     request = _request(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        time_limit=time_limit, workers=workers, seed=seed,
+        margin=margin, time_limit=time_limit, workers=workers, seed=seed,
     )  # fmt: skip
     from optimizer import pipeline
     from optimizer.report import records
@@ -94,6 +96,7 @@ def compare(
     fix: FixOption = None,
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
+    margin: MarginOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """List layouts, or two plans, side by side."""
@@ -102,8 +105,9 @@ def compare(
         _compare_plans(first, second, form)
         return
     request = _request(
-        first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude
-    )
+        first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
+        margin=margin,
+    )  # fmt: skip
     labels = options.parse_layouts(layouts)
     from optimizer import pipeline
     from optimizer.report import pasted, records
@@ -180,6 +184,7 @@ def _request(
     fix: str | None,
     max_gpus: int | None,
     exclude: list[str] | None,
+    margin: str | None = None,
     time_limit: str | None = None,
     workers: int = 1,
     seed: int = 0,
@@ -194,6 +199,8 @@ def _request(
 
     hardware, spec = read.read_cluster(cluster), read.read_model(model)
     load = _load(spec, model, workload, engine, {})
+    if margin is not None:
+        load = load.model_copy(update={"margin": options.parse_margin(margin)})
     from optimizer.pipeline import Request
 
     return Request(

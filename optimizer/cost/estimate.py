@@ -1,5 +1,6 @@
 """One replica priced at one operating point: memory, time, rate, where the seconds go, and what is not measured."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 from optimizer.cost.bursts import new_tokens
@@ -16,7 +17,31 @@ from optimizer.inputs.workload import WorkloadSpec
 
 
 def estimate(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
-    """Return one replica priced with ``concurrency`` requests in flight; what does not fit is priced all the same."""
+    """Return one replica priced with ``concurrency`` requests in flight; what does not fit is priced all the same.
+
+    Rates and latencies are worse than predicted by the workload's margin.
+    """
+    return cautious(predicted(case, workload, concurrency), workload.margin)
+
+
+def cautious(price: Estimate, margin: float) -> Estimate:
+    """Return a price that holds as long as no rate and no latency is mispredicted by more than ``margin``.
+
+    Memory, the seconds by cause and the traffic on links stay as predicted.
+    """
+    if not margin:
+        return price
+    return replace(
+        price,
+        ttft_s=price.ttft_s * (1 + margin),
+        tpot_s=price.tpot_s * (1 + margin),
+        requests_per_s=price.requests_per_s * (1 - margin),
+        output_tokens_per_s=price.output_tokens_per_s * (1 - margin),
+    )
+
+
+def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
+    """Return one replica as the model predicts it, without any margin."""
     load = closed_loop(case, workload, concurrency)
     per_sequence = workload.isl.mean + workload.osl.mean
     memory, reasons = ledger(case, concurrency, per_sequence)

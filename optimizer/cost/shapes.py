@@ -41,9 +41,7 @@ class Market:
             layout=layout,
             gpu=gpu,
             wiring=paths,
-            engine=resolve(
-                choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size
-            ),
+            engine=resolve(choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size),
             facts=version_facts(self.engine, version),
             calibration=self.calibrations[gpu_type],
         )

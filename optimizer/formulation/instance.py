@@ -20,6 +20,13 @@ class Instance:
     max_gpus: int | None = None
     replicas: int | None = None
     """Exactly so many replicas, None for as many as serve best."""
+    then: tuple[ObjectiveName, ...] = ()
+    """Further objectives, each among the plans that are best by those before it."""
+
+    @property
+    def objectives(self) -> tuple[ObjectiveName, ...]:
+        """All objectives in their order."""
+        return (self.objective, *self.then)
 
     @cached_property
     def most(self) -> tuple[int, ...]:

@@ -1,23 +1,14 @@
 """What is best: one function per objective, each with its tie-break; OBJECTIVES names them all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column
+from optimizer.formulation.goals import Goal
 from optimizer.formulation.integers import capacity, gain, gain_quantum, guard, requirement
 from optimizer.formulation.variables import Decisions
 from optimizer.plan import ObjectiveName
-
-
-@dataclass(frozen=True)
-class Goal:
-    """Something to minimise, and how its integers read as a value of the user's unit."""
-
-    expression: cp_model.LinearExprT
-    read: Callable[[float], float]
-
 
 Objective = Callable[[cp_model.CpModel, Decisions], tuple[Goal, ...]]
 
@@ -100,6 +91,12 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
     "gpus": gpus,
     "cost": cost,
 }
+
+
+def goals(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+    """Return what is asked, in its order, then the tie-break of the last."""
+    found = [OBJECTIVES[name](model, decisions) for name in decisions.instance.objectives]
+    return (*(asked[0] for asked in found), *found[-1][1:])
 
 
 def value(objective: ObjectiveName, chosen: Sequence[Column], demand_tokens_per_s: float | None) -> float:

@@ -1,28 +1,22 @@
 """Build, solve, read back: replicas of each column and what every node holds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from ortools.sat.python import cp_model
 
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Piece
+from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.objectives import OBJECTIVES, Goal
+from optimizer.formulation.objectives import goals
 from optimizer.formulation.rules import RULES
+from optimizer.formulation.search import Limits, Search
 from optimizer.formulation.variables import Counted, Decisions, Named, declare
 from optimizer.topology.classes import NodeClass
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How the solver may run; one worker and a seed give the same answer every time."""
-
-    time_limit_s: float | None = None
-    workers: int = 1
-    seed: int = 0
-    effort: float | None = None
-    """Deterministic seconds after which to stop, the same on every machine; None: until proven."""
+__all__ = ["Choice", "Held", "Limits", "choose"]
 
 
 Held = dict[str, dict[Piece, int]]
@@ -37,85 +31,78 @@ class Choice:
     """Of each column."""
     held: Held
     proven: bool
+    """All that was asked, in its order, tie-breaks aside."""
     bound: float
     """Of the objective, in the user's unit; equal to the value when proven."""
+    value: float
+    """Of the objective, up to the solver's quantum."""
+    then_bounds: tuple[float, ...] = ()
+    """Of the further objectives, as far as they were reached."""
+    interrupted: bool = False
+    """Whether the user stopped the search."""
 
 
 def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) -> Choice | None:
     """Return the best choice for an instance, None when proven that there is none.
 
-    The objective is solved first, then its tie-break among the plans that reach it. NoAnswerError when the time limit
-    comes before any plan.
+    Objectives are solved one after the other, each among the plans that are best by those before it; last their
+    tie-break. NoAnswerError when the time limit (or the user) comes before any plan.
     """
     model = cp_model.CpModel()
     decisions = declare(model, instance)
     for rule in RULES:
         rule(model, decisions)
-    first, *ties = OBJECTIVES[instance.objective](model, decisions)
-    solver = _solver(limits)
-    status = _minimize(model, solver, first, progress)
-    if status == cp_model.INFEASIBLE:
+    search = Search(limits, progress)
+    asked = 1 + len(instance.then)
+    best: Choice | None = None
+    for number, goal in enumerate(goals(model, decisions)):
+        solver, status = search.minimize(model, goal)
+        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            if best is None and status != cp_model.INFEASIBLE:
+                _give_up(solver, status)
+            break
+        best = _better(best, solver, decisions, goal, proven=status == cp_model.OPTIMAL, tie=number >= asked)
+        if status != cp_model.OPTIMAL:
+            break
+        _keep(model, solver, decisions, goal)
+    if best is None:
         return None
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        raise NoAnswerError(
-            f"the solver stopped ({solver.status_name(status)}) before any plan was known; raise --time-limit"
-        )
-    proven, bound = status == cp_model.OPTIMAL, first.read(solver.best_objective_bound)
-    choice = _read(solver, decisions, proven, bound)
-    for tie in ties if proven else ():
-        choice = _refine(model, first, solver, tie, decisions, limits, progress) or choice
-    return choice
+    unsolved = len(best.then_bounds) < len(instance.then)
+    return replace(best, proven=best.proven and not unsolved, interrupted=search.interrupted)
 
 
-def _solver(limits: Limits) -> cp_model.CpSolver:
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = limits.workers
-    solver.parameters.random_seed = limits.seed
-    solver.parameters.interleave_search = limits.workers > 1
-    if limits.effort is not None:
-        solver.parameters.max_deterministic_time = limits.effort
-    if limits.time_limit_s is not None:
-        solver.parameters.max_time_in_seconds = limits.time_limit_s
-    return solver
+def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> NoReturn:
+    why = f"the solver stopped ({solver.status_name(status)}) before any plan was known"
+    raise NoAnswerError(f"{why}; raise --time-limit")
 
 
-def _minimize(
-    model: cp_model.CpModel, solver: cp_model.CpSolver, goal: Goal, progress: Callable[[str], None]
-) -> cp_model.CpSolverStatus:
-    model.minimize(goal.expression)
-    if fault := model.validate():
-        raise OverflowError(f"the model is not valid: {fault}")
-    status = solver.solve(model)
-    progress(f"{solver.status_name(status).lower()} after {solver.wall_time:.2f} s")
-    return status
+def _better(
+    before: Choice | None, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal, *, proven: bool, tie: bool
+) -> Choice:
+    """Return the choice after one more goal: its seats, and what is proven of all goals so far."""
+    bound = goal.read(solver.best_objective_bound)
+    replicas, held = _read(solver, decisions)
+    if before is None:
+        return Choice(replicas, held, proven, bound, goal.read(solver.objective_value))
+    if tie:
+        return replace(before, replicas=replicas, held=held)
+    bounds = (*before.then_bounds, bound)
+    return replace(before, replicas=replicas, held=held, proven=before.proven and proven, then_bounds=bounds)
 
 
-def _refine(
-    model: cp_model.CpModel,
-    first: Goal,
-    solver: cp_model.CpSolver,
-    tie: Goal,
-    decisions: Decisions,
-    limits: Limits,
-    progress: Callable[[str], None],
-) -> Choice | None:
-    """Return the best choice by the tie-break among those that keep the first goal, starting from the known one."""
-    reached = round(solver.objective_value)
-    bound = first.read(solver.best_objective_bound)
+def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal) -> None:
+    """Hold a goal at what was reached; the next search starts from there."""
     model.clear_hints()  # type: ignore[no-untyped-call]
     for var in decisions.replicas:
         model.add_hint(var, solver.value(var))
-    model.add(first.expression <= reached)
-    again = _solver(limits)
-    status = _minimize(model, again, tie, progress)
-    return _read(again, decisions, True, bound) if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else None
+    model.add(goal.expression <= round(solver.objective_value))
 
 
-def _read(solver: cp_model.CpSolver, decisions: Decisions, proven: bool, bound: float) -> Choice:
+def _read(solver: cp_model.CpSolver, decisions: Decisions) -> tuple[tuple[int, ...], Held]:
     held: Held = {}
     for _, node_class, filling in decisions.classes():
         held |= _held(solver, node_class, filling)
-    return Choice(tuple(solver.value(var) for var in decisions.replicas), held, proven, bound)
+    return tuple(solver.value(var) for var in decisions.replicas), held
 
 
 def _held(solver: cp_model.CpSolver, node_class: NodeClass, filling: Counted | Named) -> Held:

@@ -73,6 +73,8 @@ class WorkloadSpec(Record):
     engine: Annotated[EngineChoice, BeforeValidator(_engine)] = EngineChoice()
     prefix_cache_hit: Fraction = 0.0
     """Share of the prompt found in the prefix cache."""
+    margin: Annotated[Fraction, Field(lt=1)] = 0.0
+    """Error of prices to be safe against: rates count for so much less, TTFT and TPOT for so much more."""
 
     @model_validator(mode="after")
     def _one_load(self) -> Self:

@@ -62,6 +62,9 @@ def _notes(request: Request, replicas: Sequence[Replica]) -> tuple[str, ...]:
     if request.model.max_model_len is None:
         longest = max(replica.engine.max_model_len for replica in replicas)
         said.append(f"max_model_len {longest} follows from the workload; set max_model_len in model.yaml for more")
+    if workload.margin:
+        by = f"{100 * workload.margin:g} %"
+        said.append(f"margin {by}: all rates are stated {by} lower, TTFT and TPOT {by} higher, than predicted")
     if request.time_limit_s is not None:
         said.append("time-limited: another run may find another plan")
     said += [note for replica in replicas for note in replica.estimate.notes]

@@ -73,18 +73,23 @@ class _Loop:
 
     def rate(self, stated: Estimate) -> Fact:
         shown = f"{stated.requests_per_s:,.4g} requests/s"
-        formula = "running / (cycle + front end)"
-        return fact(RATE, stated.requests_per_s, shown, formula, self.running_fact, self.cycle, self.front)
+        formula, margin = "running / (cycle + front end)", self._margin("-")
+        return fact(RATE, stated.requests_per_s, shown, formula + margin, self.running_fact, self.cycle, self.front)
+
+    def _margin(self, sign: str) -> str:
+        """Return the factor by which a price is stated worse than predicted; nothing without a margin."""
+        return f" x (1 {sign} margin {100 * self.workload.margin:g} %)" if self.workload.margin else ""
 
     def ttft(self, stated: Estimate) -> Fact:
-        wait_s = self.waiting / stated.requests_per_s
+        wait_s = self.waiting / stated.requests_per_s * (1 - self.workload.margin)
         waiting = fact("waiting", wait_s, show_seconds(wait_s), "(concurrency - running) / requests/s")
         shown, formula = show_seconds(stated.ttft_s), "front end + chunks x mixed step + start + waiting"
+        formula += self._margin("+")
         return fact(TTFT, stated.ttft_s, shown, formula, self.front, self.chunks, self.mixed, self.start, waiting)
 
     def tpot(self, stated: Estimate) -> Fact:
         own = fact("own prefill", self.own_s, show_seconds(self.own_s), "chunks x mixed step + start",
                    self.chunks, self.mixed, self.start)  # fmt: skip
-        formula = "max(decode step, (cycle - own prefill) / (OSL - 1))"
+        formula = "max(decode step, (cycle - own prefill) / (OSL - 1))" + self._margin("+")
         shown = show_seconds(stated.tpot_s)
         return fact(TPOT, stated.tpot_s, shown, formula, self.step, self.cycle, own, self.osl)

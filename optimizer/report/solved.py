@@ -77,7 +77,9 @@ def workload_line(workload: WorkloadSpec) -> str:
     bounds = {"TTFT": workload.slo.ttft, "TPOT": workload.slo.tpot}
     told = [f"{name} <= {show_seconds(bound)}" for name, bound in bounds.items() if bound is not None]
     at = f" at p{workload.slo.percentile:g}" if told and workload.slo.percentile else ""
-    return f"ISL {_length(workload.isl)}, OSL {_length(workload.osl)}, {load}" + "".join(f", {t}" for t in told) + at
+    safe = f", margin {100 * workload.margin:g} %" if workload.margin else ""
+    lengths = f"ISL {_length(workload.isl)}, OSL {_length(workload.osl)}"
+    return f"{lengths}, {load}" + "".join(f", {t}" for t in told) + at + safe
 
 
 def _length(length: Lengths) -> str:

@@ -1,0 +1,114 @@
+"""One search: bounded in time and effort, stopped by the user without losing what is known, telling how far it is."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ortools.sat.python import cp_model
+
+from optimizer.errors import NoAnswerError
+from optimizer.formulation.goals import Goal
+
+TELL_EVERY_S = 1.0
+"""Searches that take longer tell incumbent, bound and gap so often."""
+
+LEAST_S = 0.01
+"""Left to a search when the time is already over: enough to read its hint."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How the solver may run; one worker and a seed give the same answer every time."""
+
+    time_limit_s: float | None = None
+    """For all searches of one choice together."""
+    workers: int = 1
+    seed: int = 0
+    effort: float | None = None
+    """Deterministic seconds after which to stop, the same on every machine; None: until proven."""
+    anytime: bool = False
+    """Whether Ctrl-C ends the search with the best plan known instead of ending the command."""
+
+
+@dataclass
+class Search:
+    """Searches of one model, one goal after the other."""
+
+    limits: Limits
+    progress: Callable[[str], None]
+    interrupted: bool = False
+    """Whether the user has stopped it."""
+    _start_s: float = field(default_factory=time.monotonic)
+
+    def minimize(self, model: cp_model.CpModel, goal: Goal) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
+        """Return the solver and its status after one goal."""
+        model.minimize(goal.expression)
+        if fault := model.validate():
+            raise OverflowError(f"the model is not valid: {fault}")
+        solver = self._solver()
+        status = self._run(solver, model, goal)
+        self.progress(f"{solver.status_name(status).lower()} after {solver.wall_time:.2f} s")
+        return solver, status
+
+    def _solver(self) -> cp_model.CpSolver:
+        limits, solver = self.limits, cp_model.CpSolver()
+        solver.parameters.num_workers = limits.workers
+        solver.parameters.random_seed = limits.seed
+        solver.parameters.interleave_search = limits.workers > 1
+        solver.parameters.catch_sigint_signal = False
+        if limits.effort is not None:
+            solver.parameters.max_deterministic_time = limits.effort
+        if limits.time_limit_s is not None:
+            left_s = limits.time_limit_s - (time.monotonic() - self._start_s)
+            solver.parameters.max_time_in_seconds = max(LEAST_S, left_s)
+        return solver
+
+    def _run(self, solver: cp_model.CpSolver, model: cp_model.CpModel, goal: Goal) -> cp_model.CpSolverStatus:
+        """Solve in a thread of its own, so that this one hears signals and tells how far it is."""
+        news = _News(goal)
+        solver.best_bound_callback = news.on_bound
+        found: list[cp_model.CpSolverStatus] = []
+        thread = threading.Thread(target=lambda: found.append(solver.solve(model, news)), daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(TELL_EVERY_S)
+                if thread.is_alive():
+                    self.progress(news.line)
+        except (KeyboardInterrupt, NoAnswerError):
+            solver.stop_search()
+            thread.join()
+            if not self.limits.anytime:
+                raise
+            self.interrupted = True
+        return found[0]
+
+
+class _News(cp_model.CpSolverSolutionCallback):
+    """The best value and bound so far."""
+
+    def __init__(self, goal: Goal) -> None:
+        super().__init__()
+        self._goal = goal
+        self._value: float | None = None
+        self._bound: float | None = None
+
+    def on_solution_callback(self) -> None:
+        """Keep the value of a new best solution."""
+        self._value, self._bound = self.objective_value, self.best_objective_bound
+
+    def on_bound(self, bound: float) -> None:
+        """Keep a new bound."""
+        self._bound = bound
+
+    @property
+    def line(self) -> str:
+        """Incumbent, bound and gap in the user's unit."""
+        bound = None if self._bound is None else self._goal.read(self._bound)
+        told = "unknown" if bound is None else f"{bound:,.6g}"
+        if self._value is None:
+            return f"no plan yet, bound {told}"
+        value = self._goal.read(self._value)
+        gap = f", gap {abs(bound - value) / abs(value):.2%}" if bound is not None and value else ""
+        return f"best {value:,.6g}, bound {told}{gap}"
