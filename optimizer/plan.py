@@ -12,6 +12,9 @@ from optimizer.layout import Layout
 
 SCHEMA_VERSION = 1
 
+NO_LOSS = 1e-9
+"""Losses below are rounding."""
+
 ObjectiveName = Literal["throughput", "latency", "ttft", "gpus", "cost"]
 
 
@@ -150,6 +153,26 @@ class Provenance(PlanRecord):
     notes: tuple[str, ...] = ()
 
 
+class FaultCost(PlanRecord):
+    """What something broken costs: the answer to the same question on the cluster without it."""
+
+    fault: str
+    """In words."""
+    overrides: tuple[int, ...]
+    """Places in the cluster's overrides: several when faults are alike (repairing any of them gives this answer)."""
+    value_without: float
+    """Of the objective."""
+    loss_fraction: float
+    """Of the value without it: how much worse the plan is; 0 when the fault does not change the value."""
+    more_gpus: int = 0
+    """GPUs that the plan uses beyond those it would use without it."""
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the fault changes neither the value nor the GPUs it takes."""
+        return abs(self.loss_fraction) < NO_LOSS and self.more_gpus == 0
+
+
 class Plan(PlanRecord):
     """plan.json."""
 
@@ -161,3 +184,5 @@ class Plan(PlanRecord):
     inputs: Inputs
     candidates: tuple[Candidate, ...]
     provenance: Provenance
+    faults: tuple[FaultCost, ...] = ()
+    """What is broken and what it costs; empty on a sound cluster, or when it was not asked."""

@@ -55,13 +55,16 @@ def solve(
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = 1,
     seed: SeedOption = 0,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="solve again without each fault, to tell what it costs")
+    ] = True,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """Pick the best layout and the GPU of every rank, with a proof."""
     output.check_folder(out)
     request = _request(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin, time_limit=time_limit, workers=workers, seed=seed,
+        margin=margin, time_limit=time_limit, workers=workers, seed=seed, faults=faults,
     )  # fmt: skip
     from optimizer import pipeline
     from optimizer.report import records
@@ -188,6 +191,7 @@ def _request(
     time_limit: str | None = None,
     workers: int = 1,
     seed: int = 0,
+    faults: bool = True,
 ) -> "Request":
     """Return what the user asks, every file read and every option understood."""
     goal, fixed, seconds = (
@@ -206,6 +210,7 @@ def _request(
     return Request(
         cluster=hardware, model=spec, workload=load, objective=goal, fix=fixed, max_gpus=max_gpus,
         exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, workers=workers, seed=seed,
+        faults=faults,
     )  # fmt: skip
 
 

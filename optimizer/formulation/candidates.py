@@ -6,11 +6,12 @@ from typing import Any
 
 from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
+from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Column
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
-from optimizer.formulation.solve import Limits, choose
+from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.plan import Candidate, Replica
@@ -67,11 +68,21 @@ def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
     """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
     for of, meets in ((instance, True), (_without_demand(instance), False)):
         kept = essential(replace(of, columns=tuple(options)))
-        choice = choose(replace(of, columns=kept), Limits(effort=EFFORT), lambda _: None)
+        choice = _packed(replace(of, columns=kept))
         if choice is not None:
             copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
             return _summed(instance, copies, meets=meets)
     return None
+
+
+def _packed(instance: Instance) -> Choice | None:
+    """Return the best choice found in little effort; more effort only until any is known."""
+    for effort in (EFFORT, 10 * EFFORT, 100 * EFFORT):
+        try:
+            return choose(instance, Limits(effort=effort), lambda _: None)
+        except NoAnswerError:
+            continue
+    return choose(instance, Limits(), lambda _: None)
 
 
 def _without_demand(instance: Instance) -> Instance:

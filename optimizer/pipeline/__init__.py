@@ -1,5 +1,6 @@
 """The whole trip on one page: inputs, topology, priced shapes, choice, seats, plan, verification."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,15 +43,19 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
     from optimizer.formulation.readback import objective_of, replica_of, totals_of
     from optimizer.formulation.seating import seat
     from optimizer.formulation.solve import Limits, choose
+    from optimizer.pipeline.faults import remedied, with_fault_costs
 
     clock = _Clock()
-    with clock("price"):
-        known = prepare(request, progress)
-    with clock("solve"):
-        limits = Limits(request.time_limit_s, request.workers, request.seed)
-        choice = choose(known.instance, limits, progress)
-    if choice is None:
-        raise _unmet(request, known)
+    try:
+        with clock("price"):
+            known = prepare(request, progress)
+        with clock("solve"):
+            limits = Limits(request.time_limit_s, request.workers, request.seed)
+            choice = choose(known.instance, limits, progress)
+        if choice is None:
+            raise _unmet(request, known)
+    except InfeasibleError as error:
+        raise remedied(request, error) from error
     with clock("seat and verify"):
         seated = seat(known.topology, known.classes, known.instance.columns, choice)
         replicas = tuple(replica_of(known.topology, known.market, one) for one in seated)
@@ -65,6 +70,10 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
         )
         if broken := check(plan):
             raise VerificationError("the plan fails its own check: " + "; ".join(broken))
+    if request.faults and request.cluster.overrides:
+        left = math.inf if request.time_limit_s is None else request.time_limit_s - sum(clock.seconds.values())
+        with clock("faults"):
+            plan = with_fault_costs(request, known, plan, progress, left)
     return Solved(plan, clock.seconds)
 
 

@@ -31,3 +31,5 @@ class Request:
     time_limit_s: float | None = None
     workers: int = 1
     seed: int = 0
+    faults: bool = True
+    """Whether to solve again without each fault of the cluster."""

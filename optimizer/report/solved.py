@@ -11,6 +11,7 @@ from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import Lengths, WorkloadSpec
 from optimizer.plan import NO_WORKLOAD, Plan, Replica
 from optimizer.report.candidates import candidate_table, seconds_table
+from optimizer.report.damage import fault_lines
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 
@@ -30,6 +31,7 @@ def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed:
         _memory(plan, groups, screen),
         _links(plan),
         _why(plan, screen),
+        bullets("Faults", fault_lines(plan, amount)),
         bullets("Notes", _notes(plan)),
     )
 
