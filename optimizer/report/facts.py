@@ -7,6 +7,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.settings import version_facts
 from optimizer.errors import InputError
 from optimizer.inputs import presets
+from optimizer.inputs.model import ModelSpec
 from optimizer.plan import Plan, Replica
 from optimizer.report.loads import stages_of
 from optimizer.topology.bandwidth import wiring
@@ -33,13 +34,19 @@ def fact(name: str, number: float, shown: str, formula: str = "", *inputs: Fact,
     return Fact(name, shown, number, formula, source, tuple(inputs))
 
 
+def model_of(plan: Plan, replica: Replica) -> ModelSpec:
+    """Return the model that a replica holds."""
+    every = (plan.inputs.model, *plan.inputs.more_models)
+    return next((model for model in every if model.name == replica.model), plan.inputs.model)
+
+
 def case_of(plan: Plan, replica: Replica, topology: Topology) -> Case:
     """Return a replica as it was priced, with the calibration and engine facts of this tpopt."""
     gpu = plan.inputs.cluster.gpus.get(replica.gpu_type)
     if gpu is None:
         raise InputError(f"plan: inputs.cluster.gpus: no {replica.gpu_type}; solve again to get a plan that names it")
     return Case(
-        model=plan.inputs.model,
+        model=model_of(plan, replica),
         layout=replica.layout,
         gpu=gpu,
         wiring=wiring(topology, stages_of(replica), replica.share),

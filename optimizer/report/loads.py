@@ -56,12 +56,17 @@ def tokens_per_s(plan: Plan, replica: Replica) -> float:
     return replica.estimate.requests_per_s * (new_tokens(workload) + workload.osl.mean)
 
 
+def _hidden(plan: Plan, replica: Replica) -> int:
+    every = (plan.inputs.model, *plan.inputs.more_models)
+    return next((model.hidden for model in every if model.name == replica.model), plan.inputs.model.hidden)
+
+
 def all_reduce_bytes_per_s(plan: Plan, replica: Replica, stage: int) -> float:
     """Return the mean bytes/s a rank sends for the all-reduces of its stage's layers, two in each.
 
     A ring moves 2(n-1)/n of every message (nccl-tests, PERFORMANCE.md); a message is a token's hidden state.
     """
-    message = plan.inputs.model.hidden * ACTIVATION_BYTES
+    message = _hidden(plan, replica) * ACTIVATION_BYTES
     per_token = 2 * replica.layers_per_stage[stage] * volume_factor("all_reduce", replica.tp) * message
     return tokens_per_s(plan, replica) * per_token
 
@@ -82,7 +87,7 @@ def _group(plan: Plan, replica: Replica, paths: Wiring, stage: int) -> Iterator[
 def _hand_over(plan: Plan, replica: Replica, paths: Wiring, stage: int) -> Iterator[str]:
     if stage < len(paths.hops):
         hop = paths.hops[stage]
-        sent = tokens_per_s(plan, replica) * 2 * plan.inputs.model.hidden * ACTIVATION_BYTES / hop.streams
+        sent = tokens_per_s(plan, replica) * 2 * _hidden(plan, replica) * ACTIVATION_BYTES / hop.streams
         rate = show_bytes_per_s(hop.bytes_per_s)
         yield f"to stage {stage + 1} over {MEDIA[hop.medium]} at {rate}: sends {show_bytes_per_s(sent)} in the mean"
 

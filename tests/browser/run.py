@@ -1,4 +1,4 @@
-"""The report in a headless Chromium, network off: no error, no request, charts drawn, sorting and hover work.
+"""Pages of plans and sweeps in a headless Chromium, network off: no error, no request, charts drawn, all reacts.
 
 Usage: python tests/browser/run.py [REPORT.html ...] [-o FOLDER]
 Without a page, one is made from a plan solved on the spot. Screenshots (1280 and 400 px, light and dark, paper) are
@@ -87,31 +87,46 @@ def wide(browser: Browser) -> Iterator[str]:
 
 
 def behaviour(browser: Browser) -> Iterator[str]:
-    """Yield what does not react: sorting by a column, the tip of a GPU by keyboard, the hover of a chart."""
-    column = "[...document.querySelectorAll('#candidates tbody tr')].map(r => parseFloat(r.children[9].dataset.value))"
-    browser.evaluate("document.querySelectorAll('#candidates thead button')[9].click()")
-    values = [value for value in browser.evaluate(column) if value is not None]
-    if values != sorted(values) or browser.evaluate("!document.querySelector('th[aria-sort=ascending]')"):
-        yield "sorting by TPOT does not sort"
-    browser.evaluate("document.querySelectorAll('#candidates thead button')[9].click()")
-    values = [value for value in browser.evaluate(column) if value is not None]
-    if values != sorted(values, reverse=True):
-        yield "sorting by TPOT twice does not turn the order"
+    """Yield what does not react: sorting, the tip of a GPU by keyboard, the hover of a chart."""
+    yield from sorting(browser)
+    if browser.evaluate("document.querySelector('.tp-topology g[data-tip]') !== null"):
+        yield from keyboard(browser)
+    chart = "(document.getElementById('pareto') || document.querySelector('.chart'))"
+    key, trace = browser.evaluate(f"(c => [c.id, c.data.findIndex(t => t.hoverinfo !== 'skip')]){chart}")
+    browser.evaluate(f"Plotly.Fx.hover('{key}', [{{curveNumber: {trace}, pointNumber: 0}}])")
+    browser.wait(f"document.querySelectorAll('#{key} .hovertext').length > 0")
+    browser.evaluate(f"Plotly.Fx.unhover('{key}')")
+
+
+def sorting(browser: Browser) -> Iterator[str]:
+    """Yield whether figures are out of order after a click on their column's head, and after a second."""
+    table = "document.querySelector('table.sortable')"
+    column = browser.evaluate(
+        f"[...{table}.tBodies[0].rows[0].cells].findLastIndex(c => c.dataset.value !== undefined)"
+    )
+    figures = f"[...{table}.tBodies[0].rows].map(r => parseFloat(r.cells[{column}].dataset.value))"
+    for times in (1, 2):
+        browser.evaluate(f"{table}.querySelectorAll('thead button')[{column}].click()")
+        values = [value for value in browser.evaluate(figures) if value is not None]
+        if values != sorted(values, reverse=times == 2):
+            yield f"sorting by column {column} does not sort ({times})"
+        if browser.evaluate(f"{table}.querySelector('th[aria-sort]') === null"):
+            yield "the sorted column is not announced"
+
+
+def keyboard(browser: Browser) -> Iterator[str]:
+    """Yield whether a GPU with the focus tells nothing, or the arrow key does not move to the next."""
+    tip = "document.getElementById('tip').textContent"
     browser.evaluate("document.querySelector('.tp-topology g[tabindex=\"0\"]').focus({preventScroll: true})")
-    if "GPU" not in browser.evaluate("document.getElementById('tip').textContent"):
+    before = browser.evaluate(tip)
+    if "GPU" not in before:
         yield "a GPU with the focus tells nothing"
-    press = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
-    before = browser.evaluate("document.getElementById('tip').textContent")
-    browser.evaluate(press)
+    press = "new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true})"
+    browser.evaluate(f"document.activeElement.dispatchEvent({press})")
     several = browser.evaluate("document.querySelectorAll('.tp-topology g[data-tip]').length") > 1
-    if several and browser.evaluate("document.getElementById('tip').textContent") == before:
+    if several and browser.evaluate(tip) == before:
         yield "the arrow key does not move to the next GPU"
     browser.evaluate("document.activeElement.blur()")
-    hover = "Plotly.Fx.hover('pareto', [{curveNumber: 1, pointNumber: 0}])"
-    browser.evaluate(f"{hover}, document.querySelectorAll('#pareto .hovertext').length")
-    browser.wait("document.querySelectorAll('#pareto .hovertext').length > 0")
-    browser.evaluate("Plotly.Fx.unhover('pareto')")
-    browser.evaluate("window.scrollTo(0, 0)")
 
 
 def shoot(browser: Browser, path: Path) -> None:

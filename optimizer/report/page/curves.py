@@ -9,6 +9,7 @@ from optimizer.cost.quantities import Estimate
 from optimizer.cost.shapes import Market
 from optimizer.inputs import presets
 from optimizer.plan import Plan
+from optimizer.report.facts import model_of
 from optimizer.report.loads import stages_of
 from optimizer.topology.bandwidth import capacity, wiring
 from optimizer.topology.graph import Topology
@@ -36,8 +37,11 @@ def curves(plan: Plan, topology: Topology) -> tuple[Curve, ...]:
     workload = plan.inputs.workload
     used = {name: plan.inputs.cluster.gpus[name] for name in sorted({replica.gpu_type for replica in plan.replicas})}
     calibrations = {name: presets.load_calibration(gpu) for name, gpu in used.items()}
-    market = Market(plan.inputs.model, workload, presets.load_engine(workload.engine.name), used, calibrations)
-    return tuple(_curve(plan, topology, market, group) for group in replica_groups(plan))
+    engine = presets.load_engine(workload.engine.name)
+    return tuple(
+        _curve(plan, topology, Market(model_of(plan, group.one), workload, engine, used, calibrations), group)
+        for group in replica_groups(plan)
+    )
 
 
 def _curve(plan: Plan, topology: Topology, market: Market, group: ReplicaGroup) -> Curve:

@@ -1,4 +1,4 @@
-"""A sweep as small multiples: one small chart for each model and workload, equal scales, clusters side by side."""
+"""A sweep as small multiples: one small chart for each model, workload and objective, clusters side by side."""
 
 from collections.abc import Sequence
 from html import escape
@@ -23,13 +23,14 @@ def multiples(name: str, axes: Sequence[str], rows: Sequence[Row], plotly_js: st
     panels = [axis for axis in axes if axis not in (ALONG, SERIES) and len({row[axis] for row in rows}) > 1]
     drawn = {metric: _charts(metric, panels, rows) for metric, _, _ in METRICS}
     body = "".join(
-        section(f"{metric}-part", title, says, _grid(drawn[metric])) for metric, title, says in METRICS
+        section(f"{metric}-part", title, f"{says}; one scale for each model and objective", _grid(drawn[metric]))
+        for metric, title, says in METRICS
     ) + section("solves", "All solves", "Sortable.", _table(axes, rows))
     links = [*((f"{metric}-part", title) for metric, title, _ in METRICS), ("solves", "All solves")]
     solved = sum(row["status"] in ("optimal", "feasible") for row in rows)
-    headline = f"Sweep {name}: {solved} of {len(rows)} combinations have a plan"
+    headline = f"{name}: {solved} of {len(rows)} combinations have a plan"
     every = [chart for charts in drawn.values() for chart in charts]
-    return document(f"Sweep {name}", headline, "", links, body, every, plotly_js)
+    return document(f"{name} (sweep)", headline, "", links, body, every, plotly_js)
 
 
 def _grid(charts: Sequence[Chart]) -> str:
@@ -38,15 +39,24 @@ def _grid(charts: Sequence[Chart]) -> str:
 
 
 def _charts(metric: str, panels: Sequence[str], rows: Sequence[Row]) -> list[Chart]:
-    """Return one chart for each combination of the panels' axes, all on one scale."""
+    """Return one chart for each combination of the panels' axes; those of one model and objective share a scale."""
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[axis] for axis in panels), []).append(row)
-    top = max((value for row in rows if isinstance(value := row[metric], int | float)), default=1)
+    tops: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        if isinstance(value := row[metric], int | float):
+            tops[_scale(row)] = max(float(value), tops.get(_scale(row), 0.0))
     return [
-        _chart(f"{metric}-{number}", ", ".join(map(str, key)) or metric, metric, group, float(top))
+        _chart(
+            f"{metric}-{number}", ", ".join(map(str, key)) or metric, metric, group, tops.get(_scale(group[0]), 1.0)
+        )
         for number, (key, group) in enumerate(groups.items())
-    ]
+    ]  # fmt: skip
+
+
+def _scale(row: Row) -> tuple[object, ...]:
+    return row["model"], row["objective"]
 
 
 def _chart(key: str, title: str, metric: str, rows: Sequence[Row], top: float) -> Chart:
@@ -61,7 +71,7 @@ def _chart(key: str, title: str, metric: str, rows: Sequence[Row], top: float) -
         for number, name in enumerate(series)
         for mine in [[row for row in rows if str(row[SERIES]) == name]]
     )  # fmt: skip
-    scale = {"range": [0, top * 1.05], **(SECONDS if metric.endswith("ts_s") or metric in ("tpot_s", "ttft_s") else {})}
+    scale = {"range": [0, top * 1.05], **(SECONDS if metric in ("tpot_s", "ttft_s") else {})}
     layout: dict[str, object] = {
         "barmode": "group", "yaxis": scale, "xaxis": {"type": "category"}, "showlegend": len(series) > 1,
     }  # fmt: skip
