@@ -109,7 +109,7 @@ def _kubernetes(context: Context) -> Outcome:
     if not environments.is_ready("tools", context.root):
         return Outcome(missing="environment tools is not installed (--install)")
     documents = [
-        (f"{target}/{name}/{artifact.path}#{number}", document)
+        (f"{target}-{engine}/{name}/{artifact.path}#{number}", document)
         for target, engine, version in _KUBERNETES
         for name, artifact in files(target, engine, version)
         if artifact.path.endswith(".yaml")

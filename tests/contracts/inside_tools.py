@@ -76,7 +76,7 @@ def _object(document, definitions):
         return _built_in(document)
     else:
         said = []
-    for template in _templates(document["spec"]):
+    for template in _templates(document.get("spec", {})):
         pod = copy.deepcopy(template)
         pod.setdefault("metadata", {}).setdefault("labels", {})["app"] = "x"
         spec = {"selector": {"matchLabels": {"app": "x"}}, "template": pod}

@@ -86,14 +86,33 @@ def _document(document: Any, plan: Plan, folders: dict[str, Path], scratch: Path
         number = int(document["metadata"]["name"].split("-")[-2])
         yield from (_script(text, number, plan, folders, scratch) for text in document["data"].values())
         return
+    if document.get("kind") == "DynamoGraphDeployment":
+        for component in document["spec"]["components"]:
+            yield from _component(component, folders)
+        return
     for one in _containers(document):
         words = [
             word.replace("$$", "$") for word in (*one.get("entrypoint", ()), *one["command"], *one.get("args", ()))
         ]
         if words[0] in ("vllm", "sglang"):
             yield Request("", [str(folders.get(word, word)) for word in words[1:]], _environment(one))
-        elif words[-1:] and any(word.startswith("dynamo.") and word != "dynamo.frontend" for word in words):
-            yield Request("", _dynamo(words, folders), _environment(one))
+
+
+def _component(component: dict[str, Any], folders: dict[str, Path]) -> Iterator[Request]:
+    """Yield what every pod of a Dynamo component starts: its own words and those that the operator adds.
+
+    For vLLM's own multi-node mode these are nodes, rank and address; with data parallelism, addresses only.
+    """
+    (main,) = component["podTemplate"]["spec"]["containers"]
+    if component["type"] == "frontend":
+        return
+    argv = _dynamo([*main["command"], *main["args"]], folders)
+    nodes = component.get("multinode", {}).get("nodeCount", 1)
+    for rank in range(nodes):
+        added = ["--nnodes", str(nodes), "--node-rank", str(rank), "--master-addr", "10.0.0.1"]
+        added += ["--headless"] if rank else []
+        adds = nodes > 1 and main["command"][-1] == "dynamo.vllm" and "--data-parallel-size" not in argv
+        yield Request("", argv + (added if adds else []), _environment(main))
 
 
 def _dynamo(words: list[str], folders: dict[str, Path]) -> list[str]:
