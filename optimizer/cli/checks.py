@@ -38,10 +38,10 @@ TOOLS = (
 
 def check(plan: "Plan", artifacts: "Sequence[Artifact]", paths: Sequence[Path]) -> None:
     """Tell on stderr what was and was not checked; VerificationError names every problem."""
-    from optimizer.export.checks.structure import CHECKED, problems
+    from optimizer.export.checks.structure import checked, problems
 
     found = [f"{problem.path}: {problem.what}" for problem in problems(plan, artifacts)]
-    for line in CHECKED:
+    for line in checked(artifacts):
         output.progress(f"checked: {line}")
     for tool in TOOLS:
         mine = [path for path in paths if _reads(tool, path)]

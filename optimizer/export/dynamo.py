@@ -27,7 +27,7 @@ from optimizer.export.launch.kubernetes import (
 )
 from optimizer.export.launch.readme import readme
 from optimizer.export.launch.refusal import any_gpus, refuse
-from optimizer.export.launch.seating import Launch, heads, launches, parts, place_of
+from optimizer.export.launch.seating import Launch, heads, launches, parts
 from optimizer.export.launch.words import Option, kubernetes, slug, yaml_text
 from optimizer.plan import Plan
 
@@ -56,7 +56,7 @@ def _check_order(launch: Launch) -> None:
 
     The operator gives ranks to pods in its own order: harmless on two equal nodes, or on equal nodes of one leaf.
     """
-    places = {place_of(launch.plan, node) for node, _ in launch.nodes}
+    places = {(place.template, place.leaf) for place in launch.places.values()}
     orders = {tuple(seat.local_index for seat in seats) for _, seats in launch.nodes}
     alike = len({template for template, _ in places}) == 1 and len(orders) == 1
     if len(launch.nodes) > 1 and not (alike and (len(launch.nodes) == 2 or len(places) == 1)):

@@ -12,7 +12,7 @@ from optimizer.export.launch import engines, router
 from optimizer.export.launch.readme import TOKEN, readme
 from optimizer.export.launch.refusal import any_gpus
 from optimizer.export.launch.scripts import script
-from optimizer.export.launch.seating import Launch, heads, launches, parts, working_gpus
+from optimizer.export.launch.seating import Launch, heads, launches, parts
 from optimizer.export.launch.slurm_names import check_name
 from optimizer.plan import Plan
 
@@ -28,7 +28,7 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     tasks = tuple(script(launch, engines.command(launch)) for launch in started)
     programs = tuple(_programs(parts(head, started)) for head in heads(started))
     jobs = _jobs(started)
-    batches = tuple(Artifact(_batch_name(job), _batch(plan, job, started), executable=True) for job in jobs)
+    batches = tuple(Artifact(_batch_name(job), _batch(job, started), executable=True) for job in jobs)
     routers = router.scripts(heads(started))
     where = {head.number: _batch_name(job) for job in jobs for head in job}
     notes = readme(plan, started, _steps(batches, routers), lambda launch: where[launch.number])
@@ -58,9 +58,10 @@ def _programs(own: tuple[Launch, ...]) -> Artifact:
     return Artifact(f"{own[0].name}.conf", "\n".join(lines) + "\n")
 
 
-def _batch(plan: Plan, job: Job, started: tuple[Launch, ...]) -> str:
-    nodes = tuple(dict.fromkeys(node for head in job for node, _ in head.nodes))
-    gpus = min(len(working_gpus(plan, node)) for node in nodes)
+def _batch(job: Job, started: tuple[Launch, ...]) -> str:
+    places = {node: head.places.get(node) for head in job for node, _ in head.nodes}
+    nodes = tuple(places)
+    gpus = min(len(place.working) if place else 0 for place in places.values())
     lines = [
         "#!/bin/bash",
         f"# {MARK} {__version__}: replicas {', '.join(str(head.number) for head in job)} on {len(nodes)} nodes.",

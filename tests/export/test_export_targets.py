@@ -108,7 +108,7 @@ def test_a_part_of_a_node_without_uuids_is_refused_where_a_device_plugin_chooses
 
 
 def test_a_lost_gpu_leaves_a_whole_node_of_seven() -> None:
-    lost = {"match": {"node": "node01", "gpu": 7}, "state": "lost"}
+    lost = {"match": {"node": "node[01-02]", "gpu": 7}, "state": "lost"}
     reserved = {"match": {"node": "node01", "gpu": 7}, "state": "reserved"}
     small = presets.load_model("qwen3-8b")
     seats = [("node01", list(range(7)))]

@@ -25,12 +25,20 @@ class Problem:
     what: str
 
 
-CHECKED = (
-    "marks, secrets, ports unique on every host",
-    "flags and settings: those of the engine's release",
-    "Kubernetes objects, compose files, systemd units: fields and types of trimmed schemas",
-)
-"""What ``problems`` looks at."""
+def checked(artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+    """Return what ``problems`` looks at in these files, by the kinds of file that are there."""
+    endings = {artifact.path.rpartition(".")[2] for artifact in artifacts}
+    kinds = {
+        "scripts": endings & {"sh", "sbatch"},
+        "systemd units": endings & {"service"},
+        "YAML (Kubernetes objects, compose files, configurations)": endings & {"yaml"},
+    }
+    shapes = ", ".join(kind for kind, there in kinds.items() if there)
+    return (
+        "marks, secrets, paths, ports unique on every host",
+        "flags and settings: those of the engine's release",
+        f"fields and types by trimmed schemas: {shapes}",
+    )
 
 
 def problems(plan: Plan, artifacts: Sequence[Artifact]) -> tuple[Problem, ...]:

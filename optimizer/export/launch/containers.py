@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from optimizer.export.launch.command import Command
 from optimizer.export.launch.refusal import any_gpus, refuse
-from optimizer.export.launch.seating import Launch, working_gpus
+from optimizer.export.launch.seating import Launch
 from optimizer.export.launch.words import Ref, Word
 from optimizer.inputs import presets
 
@@ -61,7 +61,7 @@ def own_indices(launch: Launch) -> tuple[int, ...]:
 
 def node_indices(launch: Launch) -> tuple[int, ...]:
     """Return the local indices of all GPUs that its node shows."""
-    return working_gpus(launch.plan, launch.node)
+    return launch.working
 
 
 def resolved(word: Word, known: Mapping[str, str] | None = None) -> str:

@@ -2,7 +2,8 @@
 
 import re
 
-from optimizer.export.launch.seating import Launch, template_of
+from optimizer.export.launch.seating import Launch
+from optimizer.inputs.hostlist import expand
 
 _BUS_ID = re.compile(r"(?:[0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _PINNED = ("infiniband", "roce")
@@ -11,7 +12,7 @@ _PINNED = ("infiniband", "roce")
 
 def nic_of_each_seat(launch: Launch) -> tuple[str, ...]:
     """Return the name of the NIC nearest to each seat, the one whose bandwidth was priced; empty when not known."""
-    template = template_of(launch.plan, launch.node)
+    template = launch.place.spec if launch.place else None
     nics = template.nics if template else None
     if template is None or nics is None or len(nics.names) != nics.count or nics.transport not in _PINNED:
         return ()
@@ -35,12 +36,12 @@ def bus_pairs(launch: Launch) -> tuple[tuple[str, str], ...]:
 
 
 def _broken(launch: Launch) -> frozenset[str]:
-    template = template_of(launch.plan, launch.node)
+    template = launch.place.spec if launch.place else None
     names = template.nics.names if template and template.nics else ()
     gone: set[str] = set()
     for override in launch.plan.inputs.cluster.overrides:
         nic = override.match.nic
-        if nic is not None and override.match.node == launch.node:
+        if nic is not None and override.match.node and launch.node in expand(override.match.node):
             name = names[nic] if isinstance(nic, int) and nic < len(names) else str(nic)
             (gone.add if override.state in ("lost", "down") else gone.discard)(name)
     return frozenset(gone)

@@ -1,15 +1,15 @@
 """Launches: what is started on which node for each replica, with ports that are unique on every host."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from optimizer.export.launch.refusal import any_gpus, refuse
 from optimizer.export.launch.words import comment
-from optimizer.inputs.cluster import NodeTemplate
+from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.gpu import GpuSpec
-from optimizer.inputs.hostlist import all_hosts
+from optimizer.inputs.hostlist import all_hosts, expand
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import EngineName
 from optimizer.plan import Plan, Replica, Seat
@@ -25,6 +25,23 @@ MOST_REPLICAS_PER_HOST = 64
 
 
 @dataclass(frozen=True)
+class Place:
+    """What the cluster says of a node."""
+
+    template: str
+    leaf: str | None
+    spec: NodeTemplate
+    gpu_ids: tuple[str, ...] = ()
+    gone: frozenset[int] = frozenset()
+    """Local indices of GPUs that are lost or down: a scheduler does not see them."""
+
+    @property
+    def working(self) -> tuple[int, ...]:
+        """Local indices of the GPUs that a scheduler sees."""
+        return tuple(index for index in range(self.spec.size) if index not in self.gone)
+
+
+@dataclass(frozen=True)
 class Launch:
     """One node's part of one replica."""
 
@@ -36,6 +53,8 @@ class Launch:
     node_rank: int
     slot: int
     """Which of its hosts' replicas this one is; ports follow from it."""
+    places: Mapping[str, Place] = field(repr=False)
+    """Of the replica's nodes; nodes that the cluster does not know are left out."""
 
     @property
     def node(self) -> str:
@@ -111,7 +130,17 @@ class Launch:
     @property
     def whole_node(self) -> bool:
         """Whether it takes every working GPU of its node."""
-        return len(self.seats) == len(working_gpus(self.plan, self.node))
+        return len(self.seats) == len(self.working)
+
+    @property
+    def place(self) -> Place | None:
+        """What the cluster says of its node."""
+        return self.places.get(self.node)
+
+    @property
+    def working(self) -> tuple[int, ...]:
+        """Local indices of the GPUs of its node that a scheduler sees."""
+        return self.place.working if self.place else ()
 
 
 def model_of(plan: Plan, replica: Replica) -> ModelSpec:
@@ -122,42 +151,28 @@ def model_of(plan: Plan, replica: Replica) -> ModelSpec:
     raise refuse(f"model {replica.model}", "the plan does not describe it", remedy="solve again")
 
 
-def template_of(plan: Plan, node: str) -> NodeTemplate | None:
-    """Return what a node is made of, None when the cluster does not know it."""
-    cluster = plan.inputs.cluster
+def _places(cluster: ClusterSpec) -> dict[str, Place]:
+    """Return every node's place by name."""
+    found: dict[str, Place] = {}
     for entry, names in zip(cluster.nodes, all_hosts(cluster.nodes), strict=True):
-        if node in names:
-            return cluster.templates[entry.template]
-    return None
+        template = cluster.templates[entry.template]
+        found |= {name: Place(entry.template, entry.leaf, template, entry.gpu_ids) for name in names}
+    for override in cluster.overrides:
+        match = override.match
+        if override.state is not None and match.gpu is not None:
+            for name in expand(match.node) if match.node else tuple(found):
+                _mark(found, name, match.gpu, gone=override.state in ("lost", "down"))
+    return found
 
 
-def place_of(plan: Plan, node: str) -> tuple[str, str | None]:
-    """Return the template of a node and the leaf it names: equal places are interchangeable."""
-    cluster = plan.inputs.cluster
-    entries = zip(cluster.nodes, all_hosts(cluster.nodes), strict=True)
-    return next(((entry.template, entry.leaf) for entry, names in entries if node in names), ("", None))
-
-
-def working_gpus(plan: Plan, node: str) -> tuple[int, ...]:
-    """Return the local indices of a node's GPUs that are not lost or down: those that a scheduler sees."""
-    template = template_of(plan, node)
-    gone = {index for index in range(template.size if template else 0) if _is_gone(plan, node, index)}
-    return tuple(index for index in range(template.size if template else 0) if index not in gone)
-
-
-def _is_gone(plan: Plan, node: str, index: int) -> bool:
-    cluster = plan.inputs.cluster
-    ids = next(
-        (
-            entry.gpu_ids
-            for entry, names in zip(cluster.nodes, all_hosts(cluster.nodes), strict=True)
-            if names == (node,) and entry.gpu_ids
-        ),
-        (),
-    )
-    mine = (index, str(index), f"{node}/{index}", *ids[index : index + 1])
-    said = [o.state for o in cluster.overrides if o.match.node in (node, None) and o.match.gpu in mine and o.state]
-    return bool(said) and said[-1] in ("lost", "down")
+def _mark(found: dict[str, Place], name: str, gpu: int | str, *, gone: bool) -> None:
+    place = found[name]
+    known = {str(index): index for index in range(place.spec.size)}
+    known |= {gpu_id: index for index, gpu_id in enumerate(place.gpu_ids)}
+    index = known.get(str(gpu).removeprefix(f"{name}/"))
+    if index is not None:
+        changed = place.gone | {index} if gone else place.gone - {index}
+        found[name] = replace(place, gone=changed)
 
 
 def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
@@ -167,6 +182,7 @@ def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
     """
     taken: dict[str, set[int]] = {}
     found: list[Launch] = []
+    known = _places(plan.inputs.cluster)
     for number, replica in enumerate(plan.replicas):
         nodes = _nodes(replica, number, equal_nodes=equal_nodes)
         slot = next(n for n in count() if not any(n in taken.get(node, ()) for node, _ in nodes))
@@ -174,7 +190,8 @@ def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
             raise refuse(f"replica {number}", f"more than {MOST_REPLICAS_PER_HOST} replicas on {nodes[0][0]}")
         for node, _ in nodes:
             taken.setdefault(node, set()).add(slot)
-        found += [Launch(plan, number, replica, nodes, node_rank, slot) for node_rank in range(len(nodes))]
+        places = {node: known[node] for node, _ in nodes if node in known}
+        found += [Launch(plan, number, replica, nodes, node_rank, slot, places) for node_rank in range(len(nodes))]
     return tuple(found)
 
 
