@@ -66,7 +66,7 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
             totals=totals_of(known.instance, replicas, dict(request.cluster.prices)),
             inputs=Inputs(cluster=known.topology.cluster, model=request.model, workload=request.workload),
             candidates=candidates(known.instance, known.shapes, known.columns, replicas),
-            provenance=provenance(request, replicas),
+            provenance=provenance(request, replicas, known.scope),
         )
         if broken := check(plan):
             raise VerificationError("the plan fails its own check: " + "; ".join(broken))

@@ -16,6 +16,7 @@ from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
+from optimizer.pipeline.scope import scope
 from optimizer.topology.classes import NodeClass, node_classes
 from optimizer.topology.graph import Topology, build
 
@@ -43,6 +44,8 @@ class Prepared:
     columns: tuple[Column, ...]
     """Undominated ones are left to the solver; these are all."""
     instance: Instance
+    scope: tuple[str, ...]
+    """Limits on the replicas that were tried, where they bind."""
 
 
 def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
@@ -75,7 +78,16 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
     )
-    return Prepared(topology, classes, market, priced, columns, replace(instance, columns=essential(instance)))
+    tried = [layout for admissible in chosen.values() for layout in admissible]
+    return Prepared(
+        topology=topology,
+        classes=classes,
+        market=market,
+        shapes=priced,
+        columns=columns,
+        instance=replace(instance, columns=essential(instance)),
+        scope=tuple(scope(classes, tried, usable)),
+    )
 
 
 def _largest(request: Request, market: Market, gpu_type: str, gpus: int) -> int:

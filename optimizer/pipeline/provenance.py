@@ -13,7 +13,7 @@ from optimizer.pipeline.request import Request
 from optimizer.plan import NO_WORKLOAD, Provenance, Replica
 
 
-def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
+def provenance(request: Request, replicas: Sequence[Replica], scope: Sequence[str] = ()) -> Provenance:
     """Return digests of the inputs, versions, options, and what the answer rests on beyond them."""
     inputs: dict[str, BaseModel] = {
         "cluster": request.cluster, "model": request.model, "workload": request.workload,
@@ -23,7 +23,7 @@ def provenance(request: Request, replicas: Sequence[Replica]) -> Provenance:
         versions={"tpopt": __version__, "ortools": version("ortools"), **_calibrations(request, replicas)},
         seed=request.seed,
         options=_options(request),
-        notes=_notes(request, replicas),
+        notes=(*_notes(request, replicas), *scope),
     )
 
 
