@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 NO_LOSS = 1e-9
 """Losses below are rounding."""
 
-ObjectiveName = Literal["throughput", "latency", "ttft", "gpus", "cost"]
+ObjectiveName = Literal["throughput", "latency", "ttft", "gpus", "cost", "energy"]
 
 
 class PlanRecord(BaseModel):
@@ -81,6 +81,8 @@ class Objective(PlanRecord):
     bound: float
     gap: float
     unit: str
+    then: tuple["Objective", ...] = ()
+    """Further objectives, each optimised among the plans that are best by those before it."""
 
 
 class Totals(PlanRecord):
@@ -96,6 +98,8 @@ class Totals(PlanRecord):
     """Mean over requests."""
     cost_per_h: float | None = None
     currency: str | None = None
+    power_w: float | None = None
+    """The power limits (TDP) of all GPUs used: an upper bound on what they draw, hosts and network not counted."""
 
 
 class Candidate(PlanRecord):
@@ -186,3 +190,48 @@ class Plan(PlanRecord):
     provenance: Provenance
     faults: tuple[FaultCost, ...] = ()
     """What is broken and what it costs; empty on a sound cluster, or when it was not asked."""
+
+
+class Need(PlanRecord):
+    """What one request rate needs."""
+
+    requests_per_s: float
+    status: Literal["optimal", "feasible", "beyond"]
+    """Of the plan; beyond: the cluster cannot carry the rate."""
+    gpus: int | None = None
+    cost_per_h: float | None = None
+    power_w: float | None = None
+    value: float | None = None
+    """Of the objective; bound and gap as in a plan."""
+    bound: float | None = None
+    gap: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    layout: str = ""
+
+
+class Capacity(PlanRecord):
+    """GPUs, cost or power needed against request rate."""
+
+    objective: ObjectiveName
+    points: tuple[Need, ...]
+    largest: Need
+    """The most requests/s within the objectives; its value and bound are output tokens/s."""
+    currency: str | None
+
+
+class TradeOff(PlanRecord):
+    """One plan of a Pareto front."""
+
+    status: Literal["optimal", "feasible"]
+    output_tokens_per_s: float
+    bound: float
+    """Of output tokens/s at this TPOT or on these GPUs."""
+    gap: float
+    tpot_s: float
+    """Of the slowest replica."""
+    ttft_s: float
+    """Of the slowest replica."""
+    gpus: int
+    cost_per_h: float | None
+    layout: str

@@ -9,7 +9,7 @@ matter.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -48,18 +48,22 @@ def best(
     objective: ObjectiveName,
     *,
     tell_apart: bool = False,
+    target: "Goal | None" = None,
 ) -> Answer | None:
-    """Return the best answer over all plans, None when there is none; ``tell_apart``: no two GPUs count as equal."""
+    """Return the best answer over all plans, None when there is none; ``tell_apart``: no two GPUs count as equal.
+
+    ``target``: what is sought in place of the objective.
+    """
     topology = build(cluster)
     classes = equal_gpus(topology)
     if tell_apart:
         classes = tuple((gpu,) for ids in classes for gpu in ids)
-    target = goal(objective, workload)
+    target = target or goal(objective, workload)
     seated = list(replicas(topology, classes, model, workload))
     domains = sorted({domain for replica in seated for domain, _ in replica.reserved})
     options: dict[Counts, list[Vector]] = {}
     for replica in seated:
-        price = sum(cluster.prices[gpu.type][0] for gpu in replica.gpus) if objective == "cost" else 0.0
+        price = sum(_per_gpu(cluster, objective, gpu.type) for gpu in replica.gpus)
         reserved = dict(replica.reserved)
         vector = target.measure(replica.estimate, len(replica.gpus), price)
         used = tuple(sum(1 for gpu in replica.gpus if gpu.id in ids) for ids in classes)
@@ -71,6 +75,17 @@ def best(
         return None
     value, tie = min(worths, key=lambda worth: (_digits(worth[0]), worth[1]))
     return Answer(target.signs[0] * value, target.signs[1] * tie)
+
+
+def _per_gpu(cluster: ClusterSpec, objective: ObjectiveName, gpu_type: str) -> float:
+    """Return what one GPU costs where GPUs are not counted but weighed: money or watts."""
+    match objective:
+        case "cost":
+            return cluster.prices[gpu_type][0]
+        case "energy":
+            return cluster.gpus[gpu_type].tdp
+        case _:
+            return 0.0
 
 
 def _digits(value: float) -> float:
@@ -132,6 +147,16 @@ def goal(objective: ObjectiveName, workload: WorkloadSpec) -> Goal:
         worth=lambda v: (v[0], max(v[1], -all_tokens)) if -v[2] >= demand else None,
         signs=(1, -1), floors=(0, -all_tokens, -demand),
     )  # fmt: skip
+
+
+def fastest_of_fewest(workload: WorkloadSpec) -> Goal:
+    """Return what gpus,latency asks: fewest GPUs that meet the workload, among such plans the least TPOT."""
+    slowest = goal("latency", workload)
+
+    def worth(v: Vector) -> tuple[float, float] | None:
+        return (v[1], v[0]) if slowest.worth(v) is not None else None
+
+    return replace(slowest, worth=worth)
 
 
 # -- replicas side by side ----------------------------------------------------------------------------------------

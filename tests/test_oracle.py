@@ -28,6 +28,9 @@ from optimizer.verify import check
 QUANTUM = 1e-6
 """Gains are rounded to a millionth of the largest gain of one replica, so a plan of n replicas may lose n of these."""
 
+SUMS = ("gpus", "cost", "energy")
+"""Objectives whose ties are broken by tokens/s."""
+
 
 def planned(instance: Instance) -> Plan | None:
     """Return the solver's plan, None when it proves that there is none."""
@@ -42,7 +45,7 @@ def answer_of(plan: Plan) -> Answer:
     """Return the plan's value and its tie-break, recomputed from its replicas."""
     tokens, rate = plan.totals.output_tokens_per_s, plan.inputs.workload.request_rate
     most = min(tokens, rate * plan.inputs.workload.osl.mean) if rate else tokens
-    return Answer(plan.objective.value, most if plan.objective.name in ("gpus", "cost") else float(plan.totals.gpus))
+    return Answer(plan.objective.value, most if plan.objective.name in SUMS else float(plan.totals.gpus))
 
 
 def agree(plan: Plan | None, expected: Answer | None) -> None:
@@ -55,7 +58,7 @@ def agree(plan: Plan | None, expected: Answer | None) -> None:
     found = answer_of(plan)
     loss = QUANTUM * max(1, len(plan.replicas))
     assert found.value == pytest.approx(expected.value, rel=loss)
-    if plan.objective.name in ("gpus", "cost"):
+    if plan.objective.name in SUMS:
         assert found.tie >= expected.tie * (1 - loss)
     elif found.value == pytest.approx(expected.value, rel=1e-9):
         assert found.tie <= expected.tie

@@ -41,7 +41,7 @@ def test_a_good_plan_breaks_no_rule() -> None:
     assert check(good()) == ()
 
 
-@pytest.mark.parametrize("objective", ["latency", "ttft", "gpus", "cost"])
+@pytest.mark.parametrize("objective", ["latency", "ttft", "gpus", "cost", "energy"])
 def test_every_objective_is_recomputed_as_it_was_meant(objective: Any) -> None:
     assert check(plan(TWO_NODES, [ACROSS, LEFT], objective=objective)) == ()
 
@@ -166,6 +166,7 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("totals_add_up", lambda p: with_totals(p, output_tokens_per_s=1.0)),
     ("totals_add_up", lambda p: with_totals(p, tpot_s=1.0)),
     ("totals_add_up", lambda p: with_totals(p, cost_per_h=None)),
+    ("totals_add_up", lambda p: with_totals(p, power_w=1.0)),
 )  # fmt: skip
 
 

@@ -74,6 +74,7 @@ def plan(
         "ttft": max(r.estimate.ttft_s for r in replicas),
         "gpus": float(totals.gpus),
         "cost": totals.cost_per_h or 0.0,
+        "energy": totals.power_w or 0.0,
     }[objective]
     if objective == "throughput" and workload.request_rate:
         value = min(value, workload.request_rate * workload.osl.mean)
@@ -115,4 +116,5 @@ def _totals(where: ClusterSpec, replicas: Sequence[Replica]) -> Totals:
         ttft_s=sum(r.estimate.ttft_s * r.estimate.requests_per_s for r in replicas) / rate,
         tpot_s=sum(r.estimate.tpot_s * r.estimate.requests_per_s for r in replicas) / rate,
         cost_per_h=sum(amount for amount, _ in prices), currency=prices[0][1],
+        power_w=sum(where.gpus[r.gpu_type].tdp for r in replicas for _ in r.seats),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from optimizer.cli import catalogue, deploy, measured, output, planning, reporting, sweeping, telling, topology
+from optimizer.cli import catalogue, curves, deploy, measured, output, planning, reporting, sweeping, telling, topology
 from optimizer.cli.edge import exit_code_of
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 planning.register(app)
+curves.register(app)
 deploy.register(app)
 measured.register(app)
 catalogue.register(app)

@@ -55,7 +55,11 @@ ModelArg = Annotated[
 WorkloadOption = Annotated[str | None, typer.Option("-w", "--workload", metavar="FILE", help="workload.yaml")]
 ObjectiveOption = Annotated[
     str,
-    typer.Option(metavar="NAME", help="throughput, latency, ttft, gpus or cost", autocompletion=complete_objective),
+    typer.Option(
+        metavar="NAME[,NAME]",
+        autocompletion=complete_objective,
+        help="throughput, latency, ttft, gpus, cost or energy; gpus,latency: the fastest on fewest GPUs",
+    ),
 ]
 EngineOption = Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="vllm, sglang or trtllm")]
 JsonOption = Annotated[bool, typer.Option("--json", help="answer as JSON")]
@@ -84,17 +88,19 @@ def one_form(*, json: bool, csv: bool, markdown: bool) -> Form:
     return asked[0] if asked else "tables"
 
 
-def parse_objective(text: str) -> "ObjectiveName":
-    """Return the objective of that name; InputError names the nearest."""
+def parse_objectives(text: str) -> "tuple[ObjectiveName, ...]":
+    """Return the objectives of a comma-separated list, first things first; InputError names the nearest."""
     from optimizer.inputs.complaints import did_you_mean
     from optimizer.plan import ObjectiveName
 
-    for name in get_args(ObjectiveName):
-        if name == text:
-            return name  # type: ignore[no-any-return]
-    raise InputError(
-        f"--objective: {text!r} is not known; {did_you_mean(text, get_args(ObjectiveName), what='one of')}"
-    )
+    known: dict[str, ObjectiveName] = {name: name for name in get_args(ObjectiveName)}
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--objective: {name!r} is not known; {did_you_mean(name, tuple(known), what='one of')}")
+        if names.count(name) > 1:
+            raise InputError(f"--objective: {name} is given twice; keep one of them")
+    return tuple(known[name] for name in names)
 
 
 def parse_fix(text: str | None) -> dict[str, int]:

@@ -1,14 +1,13 @@
 """solve, compare, estimate: the commands that price layouts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optimizer.cli import options, output
+from optimizer.cli import curves, options, output
+from optimizer.cli.answers import file_named, show_infeasible
 from optimizer.cli.options import (
     ClusterArg,
     DebugOption,
@@ -25,7 +24,7 @@ from optimizer.cli.options import (
     WorkersOption,
     WorkloadOption,
 )
-from optimizer.errors import InfeasibleError, InputError
+from optimizer.errors import InfeasibleError
 
 if TYPE_CHECKING:
     from optimizer.inputs.model import ModelSpec
@@ -45,6 +44,8 @@ def solve(
     model: ModelArg,
     workload: WorkloadOption = None,
     out: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="write plan.json")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="throughput against TPOT: every best trade-off")] = False,
+    against: Annotated[str, typer.Option(metavar="tpot|gpus|tpot,gpus", help="what --pareto trades")] = "tpot",
     objective: ObjectiveOption = "throughput",
     engine: EngineOption = None,
     json: JsonOption = False,
@@ -62,20 +63,23 @@ def solve(
 ) -> None:
     """Pick the best layout and the GPU of every rank, with a proof."""
     output.check_folder(out)
-    request = _request(
+    request = ask(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
         margin=margin, time_limit=time_limit, workers=workers, seed=seed, faults=faults,
     )  # fmt: skip
+    if pareto:
+        curves.show_front(cluster, request, against, out, json=json)
+        return
     from optimizer import pipeline
     from optimizer.report import records
     from optimizer.report.solved import solved
     from optimizer.report.tables import screen
 
     try:
-        with _file_named(cluster, request.cluster.name):
+        with file_named(cluster, request.cluster.name):
             found = pipeline.solve(request, output.progress)
     except InfeasibleError as error:
-        _show_infeasible(error, json=json)
+        show_infeasible(error, json=json)
         raise
     if out is not None:
         output.write(Path(out), records.plan_text(found.plan))
@@ -107,7 +111,7 @@ def compare(
     if _is_plan(first) or _is_plan(second):
         _compare_plans(first, second, form)
         return
-    request = _request(
+    request = ask(
         first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
         margin=margin,
     )  # fmt: skip
@@ -118,10 +122,10 @@ def compare(
     from optimizer.report.tables import screen
 
     try:
-        with _file_named(first, request.cluster.name):
+        with file_named(first, request.cluster.name):
             candidates = pipeline.compare(request, labels, output.progress)
     except InfeasibleError as error:
-        _show_infeasible(error, json=json)
+        show_infeasible(error, json=json)
         raise
     title = f"{request.model.name} on {request.cluster.name}: {len(candidates)} layouts for {objective}, best first"
     match form:
@@ -164,7 +168,7 @@ def estimate(
     hardware, spec = read.read_cluster(cluster), read.read_model(model)
     changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
     load = _load(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
-    with _file_named(cluster, hardware.name):
+    with file_named(cluster, hardware.name):
         price, settings = pipeline.estimate(
             hardware, spec, load, tp=tp, pp=pp, ep=ep, batch=batch,
             weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0],
@@ -177,7 +181,7 @@ def estimate(
         console.print(estimated(title, price, asdict(settings), screen(console)))
 
 
-def _request(
+def ask(
     cluster: str,
     model: str,
     workload: str | None,
@@ -195,7 +199,7 @@ def _request(
 ) -> "Request":
     """Return what the user asks, every file read and every option understood."""
     goal, fixed, seconds = (
-        options.parse_objective(objective),
+        options.parse_objectives(objective),
         options.parse_fix(fix),
         options.parse_time_limit(time_limit),
     )
@@ -208,7 +212,7 @@ def _request(
     from optimizer.pipeline import Request
 
     return Request(
-        cluster=hardware, model=spec, workload=load, objective=goal, fix=fixed, max_gpus=max_gpus,
+        cluster=hardware, model=spec, workload=load, objective=goal[0], then=goal[1:], fix=fixed, max_gpus=max_gpus,
         exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, workers=workers, seed=seed,
         faults=faults,
     )  # fmt: skip
@@ -229,27 +233,6 @@ def _load(
         load = load.model_copy(update={"engine": options.parse_engine(engine, load.engine)})
     read.check_lengths(model, load, where=source or (f"{model_source}, no workload" if not changes else "--isl, --osl"))
     return load
-
-
-@contextmanager
-def _file_named(source: str, cluster: str) -> Iterator[None]:
-    """Let errors about the hardware name the user's file in place of the cluster in it."""
-    try:
-        yield
-    except InputError as error:
-        rest = str(error).removeprefix(f"cluster {cluster}: ")
-        raise (error if rest == str(error) else InputError(f"{source}: {rest}")) from error
-
-
-def _show_infeasible(error: InfeasibleError, *, json: bool) -> None:
-    """Print the nearest miss and what would help: that nothing fits is an answer."""
-    from optimizer.report import records
-    from optimizer.report.estimated import infeasible
-
-    if json:
-        output.answer(records.json_text(records.infeasible_record(error)))
-    else:
-        output.console().print(infeasible(error))
 
 
 def _is_plan(source: str) -> bool:

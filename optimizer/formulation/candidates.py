@@ -181,6 +181,8 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
         case "latency" | "ttft":
             seconds = (mine.tpot_s, its.tpot_s) if instance.objective == "latency" else (mine.ttft_s, its.ttft_s)
             amount = f"{seconds[0] / seconds[1] - 1:+.1%} {'TPOT' if instance.objective == 'latency' else 'TTFT'}"
+        case "energy":
+            amount = f"{plan.value - best.value:+,.0f} W of TDP"
         case "gpus" | "cost":
             amount = f"{plan.gpus - best.gpus:+d} GPUs"
         case "throughput":

@@ -36,6 +36,8 @@ class Column:
     """Part of each leaf's uplinks that is set aside."""
     point: Estimate
     price_per_h: float | None
+    power_w: float = 0.0
+    """Power limits of its GPUs."""
 
     @property
     def layout(self) -> Layout:
@@ -74,7 +76,8 @@ def columns_of(
         pieces, leaf_shares = _takes(topology, shape)
         price = prices.get(shape.footprint.gpu_type)
         per_h = None if price is None else price * shape.footprint.gpus
-        made += [Column(shape, pieces, leaf_shares, point, per_h) for point in shape.points]
+        power_w = topology.cluster.gpus[shape.footprint.gpu_type].tdp * shape.footprint.gpus
+        made += [Column(shape, pieces, leaf_shares, point, per_h, power_w) for point in shape.points]
     return tuple(made)
 
 

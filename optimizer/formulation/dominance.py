@@ -19,23 +19,25 @@ def essential(instance: Instance) -> tuple[Column, ...]:
 
 def beats(instance: Instance) -> Beats:
     """Return whether one point is at least as good as another in everything the objective looks at."""
-    objective = instance.objective
-    by_flight = demanded_concurrency(instance.workload, objective) is not None
+    objectives = instance.objectives
+    by_flight = demanded_concurrency(instance.workload, instance.objective) is not None
+    more_is_better = instance.objective != "throughput"
 
     def at_least_as_good(a: Estimate, b: Estimate) -> bool:
         if a.requests_per_s < b.requests_per_s:
             return False
-        more_is_better = objective != "throughput"
         if by_flight and (a.concurrency < b.concurrency if more_is_better else a.concurrency > b.concurrency):
             return False
-        return (objective != "latency" or a.tpot_s <= b.tpot_s) and (objective != "ttft" or a.ttft_s <= b.ttft_s)
+        return ("latency" not in objectives or a.tpot_s <= b.tpot_s) and (
+            "ttft" not in objectives or a.ttft_s <= b.ttft_s
+        )
 
     return at_least_as_good
 
 
 def counts_only_rates(instance: Instance) -> bool:
     """Whether replicas matter by their rates and GPUs alone, so that two may stand for one of the sum of both."""
-    additive = instance.objective in ("throughput", "gpus", "cost")
+    additive = not {"latency", "ttft"} & set(instance.objectives)
     return (
         additive and instance.replicas is None and demanded_concurrency(instance.workload, instance.objective) is None
     )

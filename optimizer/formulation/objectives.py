@@ -50,6 +50,14 @@ def cost(_: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     return Goal(paid, lambda n: n * quantum), _most_tokens(decisions)
 
 
+def energy(_: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+    """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
+    watts = [column.power_w for column in decisions.instance.columns]
+    quantum = gain_quantum(watts)
+    drawn = _weighted(decisions, [gain(power, quantum) for power in watts])
+    return Goal(drawn, lambda n: n * quantum), _most_tokens(decisions)
+
+
 def fewest_gpus(decisions: Decisions) -> Goal:
     """Return the number of GPUs used."""
     return Goal(_weighted(decisions, [column.gpus for column in decisions.instance.columns]), float)
@@ -90,6 +98,7 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
     "ttft": ttft,
     "gpus": gpus,
     "cost": cost,
+    "energy": energy,
 }
 
 
@@ -113,3 +122,5 @@ def value(objective: ObjectiveName, chosen: Sequence[Column], demand_tokens_per_
             return float(sum(column.gpus for column in chosen))
         case "cost":
             return sum(column.price_per_h or 0.0 for column in chosen)
+        case "energy":
+            return sum(column.power_w for column in chosen)

@@ -7,6 +7,7 @@ from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.seating import Seated
 from optimizer.formulation.solve import Choice
+from optimizer.inputs.cluster import ClusterSpec
 from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Totals
 from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.graph import Topology
@@ -17,6 +18,7 @@ UNITS: dict[ObjectiveName, str] = {
     "ttft": "s to the first token",
     "gpus": "GPUs",
     "cost": "per hour",
+    "energy": "W (TDP)",
 }
 
 
@@ -57,20 +59,30 @@ def _seats(topology: Topology, stages: Sequence[Sequence[str]]) -> list[Seat]:
 
 
 def objective_of(instance: Instance, seated: Sequence[Seated], choice: Choice) -> Objective:
-    """Return the value in floats and its bound; a proven bound equals the value."""
+    """Return the values in floats and their bounds; a proven bound equals the value."""
+    first, *others = (
+        _reached(instance, name, seated, None if choice.proven else bound)
+        for name, bound in zip(instance.objectives, (choice.bound, *choice.then_bounds), strict=False)
+    )
+    return first.model_copy(update={"then": tuple(others)})
+
+
+def _reached(instance: Instance, name: ObjectiveName, seated: Sequence[Seated], bound: float | None) -> Objective:
+    """Return one objective; ``bound`` None: the value is proven."""
     rate = instance.workload.request_rate
     demand = None if rate is None else rate * instance.workload.osl.mean
-    reached = value(instance.objective, [s.column for s in seated], demand)
-    bound = reached if choice.proven else choice.bound
+    reached = value(name, [s.column for s in seated], demand)
+    bound = reached if bound is None else bound
     gap = abs(bound - reached) / abs(reached) if reached else 0.0
-    return Objective(name=instance.objective, value=reached, bound=bound, gap=gap, unit=UNITS[instance.objective])
+    return Objective(name=name, value=reached, bound=bound, gap=gap, unit=UNITS[name])
 
 
-def totals_of(instance: Instance, replicas: Sequence[Replica], prices: dict[str, tuple[float, str]]) -> Totals:
+def totals_of(instance: Instance, replicas: Sequence[Replica], cluster: ClusterSpec) -> Totals:
     """Return what the deployment uses and gives; latencies are means over requests."""
     rates = [replica.estimate.requests_per_s for replica in replicas]
     served, demand = sum(rates), instance.workload.request_rate
     counted = served if demand is None else min(served, demand)
+    prices = cluster.prices
     priced = [prices.get(replica.gpu_type) for replica in replicas]
     currencies = {price[1] for price in priced if price}
     known = all(priced) and len(currencies) == 1
@@ -84,4 +96,5 @@ def totals_of(instance: Instance, replicas: Sequence[Replica], prices: dict[str,
         tpot_s=sum(r.estimate.tpot_s * n for r, n in zip(replicas, rates, strict=True)) / served,
         cost_per_h=hourly if known else None,
         currency=next(iter(currencies)) if known else None,
+        power_w=sum(cluster.gpus[replica.gpu_type].tdp * len(replica.seats) for replica in replicas),
     )

@@ -7,22 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from optimizer.cost.quantities import EngineSettings, Estimate
-from optimizer.errors import InfeasibleError, InputError, VerificationError
+from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.candidates import candidates
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, WorkloadSpec
 from optimizer.layout import Layout, refusals, split_layers
 from optimizer.pipeline.prepare import Prepared, classes_of, market_of, prepare
-from optimizer.pipeline.provenance import provenance
 from optimizer.pipeline.request import Progress, Request, silent
-from optimizer.plan import Candidate, Inputs, Plan
+from optimizer.plan import Candidate, Plan
 from optimizer.topology.bandwidth import wiring
 from optimizer.topology.classes import joins_nodes
 from optimizer.topology.footprints import first_seats, footprints
 from optimizer.topology.graph import build
 from optimizer.units import show_number
-from optimizer.verify import check
 
 __all__ = ["Request", "Solved", "compare", "estimate", "solve"]
 
@@ -40,36 +38,23 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
 
     InfeasibleError with the nearest miss when nothing is admissible, NoAnswerError when the time limit comes first.
     """
-    from optimizer.formulation.readback import objective_of, replica_of, totals_of
-    from optimizer.formulation.seating import seat
     from optimizer.formulation.solve import Limits, choose
     from optimizer.pipeline.faults import remedied, with_fault_costs
+    from optimizer.pipeline.planned import planned
 
     clock = _Clock()
     try:
         with clock("price"):
             known = prepare(request, progress)
         with clock("solve"):
-            limits = Limits(request.time_limit_s, request.workers, request.seed)
+            limits = Limits(request.time_limit_s, request.workers, request.seed, anytime=True)
             choice = choose(known.instance, limits, progress)
         if choice is None:
             raise _unmet(request, known)
     except InfeasibleError as error:
         raise remedied(request, error) from error
     with clock("seat and verify"):
-        seated = seat(known.topology, known.classes, known.instance.columns, choice)
-        replicas = tuple(replica_of(known.topology, known.market, one) for one in seated)
-        plan = Plan(
-            status="optimal" if choice.proven else "feasible",
-            objective=objective_of(known.instance, seated, choice),
-            replicas=replicas,
-            totals=totals_of(known.instance, replicas, dict(request.cluster.prices)),
-            inputs=Inputs(cluster=known.topology.cluster, model=request.model, workload=request.workload),
-            candidates=candidates(known.instance, known.shapes, known.columns, replicas),
-            provenance=provenance(request, replicas, known.scope),
-        )
-        if broken := check(plan):
-            raise VerificationError("the plan fails its own check: " + "; ".join(broken))
+        plan = planned(request, known, choice)
     if request.faults and request.cluster.overrides:
         left = math.inf if request.time_limit_s is None else request.time_limit_s - sum(clock.seconds.values())
         with clock("faults"):

@@ -77,6 +77,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         objective=request.objective,
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
+        then=request.then,
     )
     tried = [layout for admissible in chosen.values() for layout in admissible]
     return Prepared(
@@ -154,7 +155,7 @@ def _prices(request: Request) -> dict[str, float]:
     prices = {gpu_type: amount for gpu_type, (amount, _) in request.cluster.prices.items()}
     missing = sorted(set(request.cluster.gpus) - set(prices))
     currencies = {currency for _, currency in request.cluster.prices.values()}
-    if request.objective == "cost" and (missing or len(currencies) > 1):
+    if "cost" in (request.objective, *request.then) and (missing or len(currencies) > 1):
         what = f"no price of {', '.join(missing)}" if missing else f"several currencies {sorted(currencies)}"
         raise InputError(f'cluster {request.cluster.name}: prices: {what}; give each as "3.50 USD/h"')
     return prices

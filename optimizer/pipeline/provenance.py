@@ -12,6 +12,9 @@ from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.request import Request
 from optimizer.plan import NO_WORKLOAD, Provenance, Replica
 
+STOPPED = "stopped by the user: another run may find another plan"
+"""The note of a plan whose search was stopped."""
+
 
 def provenance(request: Request, replicas: Sequence[Replica], scope: Sequence[str] = ()) -> Provenance:
     """Return digests of the inputs, versions, options, and what the answer rests on beyond them."""
@@ -43,7 +46,7 @@ def _calibrations(request: Request, replicas: Sequence[Replica]) -> dict[str, st
 def _options(request: Request) -> dict[str, str]:
     """Return the options that differ from none given."""
     given = {
-        "objective": request.objective,
+        "objective": ",".join((request.objective, *request.then)),
         "fix": ",".join(f"{key}={n}" for key, n in sorted(request.fix.items())),
         "max_gpus": str(request.max_gpus or ""),
         "exclude": " ".join(request.exclude),

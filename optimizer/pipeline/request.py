@@ -23,6 +23,8 @@ class Request:
     model: ModelSpec
     workload: WorkloadSpec = field(default_factory=WorkloadSpec)
     objective: ObjectiveName = "throughput"
+    then: tuple[ObjectiveName, ...] = ()
+    """Further objectives, each among the plans that are best by those before it."""
     fix: Mapping[str, int] = field(default_factory=dict)
     """Degrees decided beforehand: tp, pp, ep, dp (replicas)."""
     max_gpus: int | None = None

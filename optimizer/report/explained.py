@@ -27,6 +27,7 @@ _GOALS = {
     "ttft": "least TTFT of the slowest replica; ties: fewest GPUs",
     "gpus": "fewest GPUs that meet the workload; ties: most output tokens/s",
     "cost": "least price per hour that meets the workload; ties: most output tokens/s",
+    "energy": "least power limits (TDP) of the GPUs used; ties: most output tokens/s",
 }
 
 

@@ -44,7 +44,8 @@ def _headline(plan: Plan, groups: tuple[ReplicaGroup, ...]) -> Text:
 
 def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Iterable[tuple[str, str]]:
     totals, objective = plan.totals, plan.objective
-    yield "objective", f"{objective.name}: {amount(objective.value, objective.unit)}"
+    told = (f"{one.name}: {amount(one.value, one.unit)}" for one in (objective, *objective.then))
+    yield "objective", ", then ".join(told)
     yield "proof", proof_line(plan, seconds)
     yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
@@ -52,6 +53,9 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     if totals.cost_per_h is not None:
         per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 1_000_000
         yield "cost", f"{totals.cost_per_h:,.2f} {totals.currency}/h, {per_million:,.3g} per million output tokens"
+    if totals.power_w is not None:
+        joules = totals.power_w / totals.output_tokens_per_s
+        yield "power", f"at most {totals.power_w / 1000:,.3g} kW, {joules:,.3g} J per output token (TDP of these GPUs)"
 
 
 def proof_line(plan: Plan, seconds: Mapping[str, float]) -> str:

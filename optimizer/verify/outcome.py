@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from optimizer.plan import Candidate, Plan
+from optimizer.plan import Candidate, Objective, ObjectiveName, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
 
 QUANTA = 1e-5
@@ -31,18 +31,20 @@ def demand_is_met(evidence: Evidence) -> Iterator[str]:
 
 
 def objective_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
-    """The stated value is that of the replicas."""
-    stated, actual = evidence.plan.objective.value, objective_value(evidence.plan)
-    if actual is None:
-        yield f"the {evidence.plan.objective.name} of these replicas cannot be told: a GPU type has no price"
-    elif not agree(stated, actual):
-        yield f"{evidence.plan.objective.name} is {stated}, recomputed {actual}"
+    """The stated values are those of the replicas."""
+    first = evidence.plan.objective
+    for objective in (first, *first.then):
+        actual = objective_value(evidence.plan, objective.name)
+        if actual is None:
+            yield f"the {objective.name} of these replicas cannot be told: a GPU type has no price"
+        elif not agree(objective.value, actual):
+            yield f"{objective.name} is {objective.value}, recomputed {actual}"
 
 
-def objective_value(plan: Plan) -> float | None:
-    """Return the objective of the plan's replicas in its own unit, None when it needs a price that is not given."""
+def objective_value(plan: Plan, name: ObjectiveName) -> float | None:
+    """Return an objective of the plan's replicas in its own unit, None when it needs a price that is not given."""
     workload, replicas = plan.inputs.workload, plan.replicas
-    match plan.objective.name:
+    match name:
         case "throughput":
             tokens_per_s = sum(replica.estimate.output_tokens_per_s for replica in replicas)
             rate = workload.request_rate
@@ -55,6 +57,8 @@ def objective_value(plan: Plan) -> float | None:
             return float(sum(len(replica.seats) for replica in replicas))
         case "cost":
             return price_per_h(plan)
+        case "energy":
+            return power_w(plan)
 
 
 def price_per_h(plan: Plan) -> float | None:
@@ -65,18 +69,29 @@ def price_per_h(plan: Plan) -> float | None:
     return sum(prices[replica.gpu_type][0] * len(replica.seats) for replica in plan.replicas)
 
 
+def power_w(plan: Plan) -> float:
+    """Return the power limits of the GPUs of all seats; a type that the cluster does not have counts nothing."""
+    gpus = plan.inputs.cluster.gpus
+    return sum(gpus[replica.gpu_type].tdp * len(replica.seats) for replica in plan.replicas if replica.gpu_type in gpus)
+
+
 def proof_holds(evidence: Evidence) -> Iterator[str]:
     """The gap is that of value and bound, the bound is on its side of the value, optimal means that they are equal."""
-    stated, status = evidence.plan.objective, evidence.plan.status
+    first, status = evidence.plan.objective, evidence.plan.status
+    for stated in (first, *first.then):
+        yield from _proof_of(stated, status)
+
+
+def _proof_of(stated: Objective, status: str) -> Iterator[str]:
     apart = abs(stated.bound - stated.value)
     gap = apart / abs(stated.value) if stated.value else 0.0
     if not agree(stated.gap, gap):
-        yield f"gap is {stated.gap}, value {stated.value} and bound {stated.bound} make it {gap}"
+        yield f"{stated.name}: gap is {stated.gap}, value {stated.value} and bound {stated.bound} make it {gap}"
     if status == "optimal" and apart > 0:
-        yield f"called optimal with value {stated.value} and bound {stated.bound}"
+        yield f"{stated.name}: called optimal with value {stated.value} and bound {stated.bound}"
     better = stated.bound - stated.value if stated.name in MAXIMISED else stated.value - stated.bound
     if better < 0 and not agree(stated.bound, stated.value):
-        yield f"the bound {stated.bound} is worse than the value {stated.value} it bounds"
+        yield f"{stated.name}: the bound {stated.bound} is worse than the value {stated.value} it bounds"
 
 
 def no_candidate_is_better(evidence: Evidence) -> Iterator[str]:
@@ -103,6 +118,8 @@ def _value_alone(plan: Plan, candidate: Candidate) -> float | None:
         case "cost":
             price = plan.inputs.cluster.prices.get(candidate.gpu_type)
             return None if price is None else price[0] * candidate.gpus
+        case "energy":
+            return plan.inputs.cluster.gpus[candidate.gpu_type].tdp * candidate.gpus
 
 
 def options_are_kept(evidence: Evidence) -> Iterator[str]:
@@ -133,6 +150,7 @@ def totals_add_up(evidence: Evidence) -> Iterator[str]:
         "ttft_s": sum(e.ttft_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
         "tpot_s": sum(e.tpot_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
         "cost_per_h": price_per_h(plan),
+        "power_w": power_w(plan),
     }
     for name, actual in sums.items():
         stated = getattr(plan.totals, name)
