@@ -129,6 +129,8 @@ class Candidate(PlanRecord):
     kv_tokens: int = 0
     prefill: dict[str, float] | None = None
     decode: dict[str, float] | None = None
+    request: dict[str, float] | None = None
+    """Seconds by cause that one request costs a replica at this load."""
     why: str = ""
     """What it loses on, or why it is not admissible."""
 

@@ -69,11 +69,13 @@ def estimate(ranks: int, stages: int, concurrency: int = 256) -> Estimate:
         for rank in range(ranks)
     )  # fmt: skip
     return Estimate(
-        concurrency=concurrency, ttft_s=0.25, tpot_s=0.0301, requests_per_s=15.0, output_tokens_per_s=7680.0,
+        concurrency=concurrency, ttft_s=0.25, tpot_s=0.0301, ttft_slo_s=0.25, tpot_slo_s=0.0301,
+        requests_per_s=15.0, output_tokens_per_s=7680.0,
         memory=memory, fits=True,
         breakdown=Phases(
             prefill=Breakdown(gemm=0.15, attention=0.02, collectives=0.03, pipeline=0.0, overhead=0.01),
             decode=Breakdown(gemm=0.015, attention=0.010, collectives=0.003, pipeline=0.0, overhead=0.0021),
+            request=Breakdown(gemm=0.040, attention=0.018, collectives=0.006, pipeline=0.0, overhead=1 / 15.0 - 0.064),
         ),
     )  # fmt: skip
 

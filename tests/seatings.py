@@ -96,11 +96,12 @@ def _worse(e: Estimate, margin: float) -> Estimate:
     """Return a price with everything that may be mispredicted so much worse."""
     less, more = 1 - margin, 1 + margin
     return replace(e, requests_per_s=e.requests_per_s * less, output_tokens_per_s=e.output_tokens_per_s * less,
-                   ttft_s=e.ttft_s * more, tpot_s=e.tpot_s * more)  # fmt: skip
+                   ttft_s=e.ttft_s * more, tpot_s=e.tpot_s * more, ttft_slo_s=e.ttft_slo_s * more,
+                   tpot_slo_s=e.tpot_slo_s * more)  # fmt: skip
 
 
 def _keeps_slo(e: Estimate, workload: WorkloadSpec) -> bool:
-    return e.ttft_s <= (workload.slo.ttft or math.inf) and e.tpot_s <= (workload.slo.tpot or math.inf)
+    return e.ttft_slo_s <= (workload.slo.ttft or math.inf) and e.tpot_slo_s <= (workload.slo.tpot or math.inf)
 
 
 def seatings(usable: Sequence[Gpu], classes: Sequence[tuple[str, ...]], layout: Layout) -> Iterator[tuple[Gpu, ...]]:

@@ -76,7 +76,8 @@ def test_three_gpus_serve_as_a_pair_and_a_single_where_the_third_has_no_partner(
 
 def test_fewest_gpus_is_one_where_one_serves_the_demand_and_two_where_it_does_not() -> None:
     where = one_node(2, "40 GB")
-    single = max(r.estimate.requests_per_s for r in seated(where) if len(r.gpus) == 1)
+    at_random = WORKLOAD.model_copy(update={"request_rate": 1.0})
+    single = max(r.estimate.requests_per_s for r in seated(where, at_random) if len(r.gpus) == 1)
     for share, gpus in ((0.9, 1), (1.1, 2)):
         workload = WORKLOAD.model_copy(update={"request_rate": single * share})
         answer = best(where, TWO_LAYERS, workload, "gpus")

@@ -134,7 +134,9 @@ def _among(
     if micro == 1:
         extra = through - decode
     else:
-        extra = max([mine - its for mine, its in zip(passed, plain, strict=True)], key=lambda more: more.total)
+        more = [mine.total - its.total for mine, its in zip(passed, plain, strict=True)]
+        most = more.index(max(more))
+        extra = passed[most] - plain[most]
     last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed, plain, strict=True)])
     return max(through.total, last), extra if extra.total > 0.0 else Breakdown()
 

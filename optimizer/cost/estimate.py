@@ -8,7 +8,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import part
 from optimizer.cost.memory import ledger
 from optimizer.cost.quantities import Estimate, Phases
-from optimizer.cost.serving import closed_loop
+from optimizer.cost.serving import operate
 from optimizer.cost.step import prefill
 from optimizer.cost.work import Same, work
 from optimizer.inputs.calibration import Calibration
@@ -35,6 +35,8 @@ def cautious(price: Estimate, margin: float) -> Estimate:
         price,
         ttft_s=price.ttft_s * (1 + margin),
         tpot_s=price.tpot_s * (1 + margin),
+        ttft_slo_s=price.ttft_slo_s * (1 + margin),
+        tpot_slo_s=price.tpot_slo_s * (1 + margin),
         requests_per_s=price.requests_per_s * (1 - margin),
         output_tokens_per_s=price.output_tokens_per_s * (1 - margin),
     )
@@ -42,7 +44,7 @@ def cautious(price: Estimate, margin: float) -> Estimate:
 
 def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
     """Return one replica as the model predicts it, without any margin."""
-    load = closed_loop(case, workload, concurrency)
+    load = operate(case, workload, concurrency)
     per_sequence = workload.isl.mean + workload.osl.mean
     memory, reasons = ledger(case, concurrency, per_sequence)
     budget = case.engine.max_num_batched_tokens
@@ -51,12 +53,15 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         concurrency=concurrency,
         ttft_s=load.ttft_s,
         tpot_s=load.tpot_s,
+        ttft_slo_s=load.ttft_slo_s,
+        tpot_slo_s=load.tpot_slo_s,
         requests_per_s=load.requests_per_s,
         output_tokens_per_s=load.requests_per_s * workload.osl.mean,
         memory=memory,
         breakdown=Phases(
             prefill=prefill(case, min(todo, budget), workload.isl.mean - todo),
             decode=load.decode,
+            request=load.request,
         ),
         fits=not reasons,
         reasons=reasons,
@@ -99,8 +104,8 @@ def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> floa
     """Return mean bytes/s the replica sends over the boundary of its busiest domain, per direction.
 
     All-reduces of a TP group over k domains send 2(k-1)/k of every row out of each, gather and scatter of rows among
-    attention replicas (k-1)/k each; stages on other nodes pass on hidden state and residual, each of k domains its part.
-    A request's last token is never fed back.
+    attention replicas (k-1)/k each; stages on other nodes pass on hidden state and residual, each of k domains its
+    part. A request's last token is never fed back.
     """
     constants, layout, group = work(case), case.layout, case.wiring.group
     per_token = 0.0

@@ -38,11 +38,11 @@ def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tupl
     The reasons are empty when everything fits; each names the first rank of a stage, what it needs and what it has.
     The pool must also hold one sequence of ``max_model_len`` tokens, or the engine refuses to start.
     """
-    tokens = kv_pool(case)
+    stages = [(_holdings(case, stage), _cache(case, stage)) for stage in range(case.layout.pp)]
+    tokens = _pool_tokens(case, stages)
     ranks: list[RankMemory] = []
     reasons: list[str] = []
-    for stage in range(case.layout.pp):
-        held, cache = _holdings(case, stage), _cache(case, stage)
+    for stage, (held, cache) in enumerate(stages):
         why = _reasons(case, stage, held, cache, sequences, tokens_per_sequence)
         reasons += why
         ranks += _ranks(case, stage, held, cache, tokens, fits=not why)
@@ -70,11 +70,12 @@ def _ranks(case: Case, stage: int, held: _Holdings, cache: StageCache, tokens: i
 
 def kv_pool(case: Case) -> int:
     """Return the tokens the replica's KV pool holds: the scarcest rank decides, attention replicas add up."""
+    return _pool_tokens(case, [(_holdings(case, stage), _cache(case, stage)) for stage in range(case.layout.pp)])
+
+
+def _pool_tokens(case: Case, stages: list[tuple[_Holdings, StageCache]]) -> int:
     length, counted = case.engine.max_model_len, case.facts.window_pool
-    scarcest = min(
-        _cache(case, stage).tokens(_pool(case, _holdings(case, stage)), length, counted)
-        for stage in range(case.layout.pp)
-    )
+    scarcest = min([cache.tokens(_pool(case, held), length, counted) for held, cache in stages])
     return scarcest * case.layout.attn_dp
 
 
@@ -183,18 +184,27 @@ def activation_bytes(case: Case, stage: int) -> int:
     ``max_num_seqs`` rows of logits (last stage only), which TP does not shrink.
     """
     layout, tokens = case.layout, case.engine.max_num_batched_tokens
-    first = sum(layout.layers_per_stage[:stage])
-    runs = [run for run, _ in case.model.layers(first, first + layout.layers_per_stage[stage])]
-    forward = _ACTIVATION_BYTES * tokens * max(_row_width(case.model.hidden, run, layout) for run in runs)
+    row, workspace = _widths(_Same(case.model), layout, stage)
+    forward = _ACTIVATION_BYTES * tokens * row
     sampler = 0.0
     if stage == layout.pp - 1:
         logits = case.engine.max_num_seqs * case.model.vocab
         sampler = case.facts.sampler_bytes_per_logit * logits + _ACTIVATION_BYTES * tokens * case.model.hidden
-    workspace = max((_workspace_width(case.model.hidden, run, layout) for run in runs), default=0)
     kept = _ACTIVATION_BYTES * tokens * workspace
     if case.facts.keeps_expert_workspace:
         return round(max(forward, sampler)) + kept
     return round(max(forward + kept, sampler))
+
+
+@lru_cache(maxsize=8192)
+def _widths(model: _Same, layout: Layout, stage: int) -> tuple[int, int]:
+    """Return the widest row of a stage's layers and its widest workspace, in numbers per token."""
+    spec, first = model.value, sum(layout.layers_per_stage[:stage])
+    runs = [run for run, _ in spec.layers(first, first + layout.layers_per_stage[stage])]
+    return (
+        max(_row_width(spec.hidden, run, layout) for run in runs),
+        max(_workspace_width(spec.hidden, run, layout) for run in runs),
+    )
 
 
 def _row_width(hidden: int, run: LayerRun, layout: Layout) -> int:

@@ -25,9 +25,10 @@ def concurrencies(workload: WorkloadSpec, limit: int) -> tuple[int, ...]:
 
 
 def meets_slo(estimate: Estimate, workload: WorkloadSpec) -> bool:
-    """Whether a replica at this point keeps the objectives on TTFT and TPOT."""
+    """Whether a replica at this point keeps the objectives on TTFT and TPOT, at their percentile if they name one."""
     slo = workload.slo
-    return (slo.ttft is None or estimate.ttft_s <= slo.ttft) and (slo.tpot is None or estimate.tpot_s <= slo.tpot)
+    in_time = slo.ttft is None or estimate.ttft_slo_s <= slo.ttft
+    return in_time and (slo.tpot is None or estimate.tpot_slo_s <= slo.tpot)
 
 
 def operating_points(

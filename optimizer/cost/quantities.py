@@ -110,6 +110,10 @@ class Estimate:
     """Mean seconds to the first token at this load, queueing included."""
     tpot_s: float
     """Mean seconds per output token after the first, at this load."""
+    ttft_slo_s: float = field(kw_only=True)
+    """TTFT that the percentile of the workload's objectives keeps; the mean where it names none."""
+    tpot_slo_s: float = field(kw_only=True)
+    """The same of TPOT."""
     requests_per_s: float
     output_tokens_per_s: float
     memory: tuple[RankMemory, ...]

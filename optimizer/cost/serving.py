@@ -2,17 +2,24 @@
 
 Closed loop (``concurrency`` requests kept in flight): every request passes one prefill and OSL - 1 further steps; the
 prompts of requests that finish together are prefilled together, in chunks of the engine's token budget, in steps that
-also advance everything in decode. Open loop (requests arrive at random at a rate): the concurrency at which the closed
-loop delivers that rate, with TTFT from a gated M/G/1 queue.
+also advance everything in decode. Open loop (requests arrive at random): the number in flight varies, so the mean stays
+below what the engine admits, and prompts queue for the step in progress and for each other (cost/waiting.py).
 """
 
 from dataclasses import dataclass
-from math import log
+from math import sqrt
 
-from optimizer.cost.bursts import front_end, turnover
+from optimizer.cost.bursts import Turnover, front_end, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.waiting import autocorrelated, gamma_quantile, gated_queue, normal_quantile
 from optimizer.inputs.workload import WorkloadSpec
+
+ADMITTED = normal_quantile(99.0)
+"""Random arrivals: the mean in flight leaves room for so many standard deviations below what the engine admits."""
+
+BUSIEST = 0.98
+"""Highest share of time that prompts are said to take: at 1 the queue never ends."""
 
 
 @dataclass(frozen=True)
@@ -25,71 +32,140 @@ class Load:
     """Requests that hold KV and take part in steps."""
     ttft_s: float
     tpot_s: float
+    ttft_slo_s: float
+    """TTFT that the workload's percentile of requests keep; the mean where it names none."""
+    tpot_slo_s: float
+    """The same of TPOT."""
     requests_per_s: float
-    prefill_share: float
-    """Share of time that prefill adds to decoding: the load that queues form on."""
     decode: Breakdown
     """One step of decodes only."""
+    request: Breakdown
+    """What one request costs the replica; adds up to 1 / requests_per_s."""
+
+
+def operate(case: Case, workload: WorkloadSpec, limit: int) -> Load:
+    """Return the steady state of a replica that admits ``limit`` requests, as the workload's arrivals make it."""
+    return closed_loop(case, workload, limit) if workload.request_rate is None else open_loop(case, workload, limit)
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A closed loop of clients."""
+
+    turn: Turnover
+    running: float
+    cycle: Breakdown
+    """While every request is renewed once, its front end included."""
+    front_s: float
+    step_s: float
+    """The mean step."""
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that end in a second."""
+        return self.running / self.cycle.total
+
+    @property
+    def prompt_s(self) -> float:
+        """What one prompt adds to the steps of the others."""
+        return self.turn.extra.total / max(1.0, self.running)
+
+
+def _loop(case: Case, workload: WorkloadSpec, running: float) -> _Loop:
+    turn = turnover(case, workload, running)
+    life = workload.osl.mean - 1 + turn.chunks
+    cycle = turn.decode * max(life, turn.mixed_steps) + turn.extra
+    front_s = front_end(case, workload)
+    return _Loop(turn, running, cycle + Breakdown(overhead=front_s), front_s, cycle.total / life)
 
 
 def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
     """Return the steady state with ``concurrency`` requests always in flight; those beyond max_num_seqs wait."""
     running = min(float(concurrency), float(case.engine.max_num_seqs * case.layout.attn_dp))
-    osl = workload.osl.mean
-    turn = turnover(case, workload, running)
-    decode_s = turn.decode.total
-    life = osl - 1 + turn.chunks
-    cycle_s = max(life, turn.mixed_steps) * decode_s + turn.extra_s
-    start_s = max(0.5 * cycle_s / life, case.calibration.host.step_base * case.layout.pp)
-    own_s = turn.chunks * turn.mixed_s + start_s
-    requests_per_s = running / (cycle_s + front_end(case, workload))
-    waiting_s = (concurrency - running) / requests_per_s
+    loop = _loop(case, workload, running)
+    # a request follows another that ended with a step: it has missed the start of the next
+    start_s = max(loop.step_s - loop.front_s, case.calibration.host.step_base * case.layout.pp)
+    own_s = loop.turn.chunks * loop.turn.mixed_s + start_s
+    decode_s = loop.turn.decode.total
+    tpot_s = max(decode_s, (loop.cycle.total - loop.front_s - own_s) / max(1, workload.osl.mean - 1))
+    ttft_s = loop.front_s + own_s + (concurrency - running) / loop.requests_per_s
+    waits = gated_queue(loop.requests_per_s, decode_s, loop.prompt_s, workload.isl.cv)
+    if workload.isl.cv == workload.osl.cv == 0.0:
+        # equal requests end and start in step with each other: only the moment within a step differs
+        spread = (loop.step_s / sqrt(12.0), 0.0)
+    else:
+        spread = (waits.deviation_s, sqrt(_meeting_prompts(workload, loop)))
     return Load(
         concurrency=concurrency,
         running=running,
-        ttft_s=front_end(case, workload) + own_s + waiting_s,
-        tpot_s=max(decode_s, (cycle_s - own_s) / max(1, osl - 1)),
-        requests_per_s=requests_per_s,
-        prefill_share=1.0 - life * decode_s / cycle_s,
-        decode=turn.decode,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        ttft_slo_s=_kept(workload, min(ttft_s, loop.front_s + waits.least_s), ttft_s, spread[0]),
+        tpot_slo_s=_kept(workload, decode_s, tpot_s, spread[1]),
+        requests_per_s=loop.requests_per_s,
+        decode=loop.turn.decode,
+        request=loop.cycle * (1.0 / running),
     )
 
 
-def saturation(case: Case, workload: WorkloadSpec, limit: int) -> Load:
-    """Return the closed loop at ``limit`` requests in flight (what memory and max_num_seqs allow): the highest rate."""
-    return closed_loop(case, workload, limit)
+def _kept(workload: WorkloadSpec, least_s: float, mean_s: float, deviation_s: float) -> float:
+    """Return what the workload's percentile of requests keep, ``least_s`` being what none is below; else the mean."""
+    percentile = workload.slo.percentile
+    if percentile is None:
+        return mean_s
+    return least_s + gamma_quantile(mean_s - least_s, deviation_s, percentile)
 
 
-def open_loop(case: Case, workload: WorkloadSpec, requests_per_s: float, limit: int) -> Load | None:
-    """Return the steady state under random arrivals at a rate, None when the replica cannot keep up with it.
+def _meeting_prompts(workload: WorkloadSpec, loop: _Loop) -> float:
+    """Return the variance of TPOT, as prompts that start while a request decodes come and go at random."""
+    shared = (1.0 + workload.isl.cv**2) * (1.0 + workload.osl.cv**2)
+    met = loop.requests_per_s * loop.cycle.total
+    return float(met * shared * (loop.prompt_s / max(1, workload.osl.mean - 1)) ** 2)
 
-    The mean number in flight is where the closed loop delivers the rate (Little's law with TPOT = t0 / (1 - rho) inside
-    the closed loop's cycle). TTFT adds the wait of a gated M/G/1 queue: arrivals wait for the step in progress,
-    E[T^2] / 2T, and for prompts that came before them. The wait is a rough form of it, not checked by simulation.
+
+def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
+    """Return the steady state under random arrivals at the highest rate that ``limit`` admitted requests carry.
+
+    The mean in flight leaves room for ``ADMITTED`` standard deviations, so that few requests wait for a place. TPOT =
+    decode step / (1 - rate x prompt): prompts take their share of the time.
     """
-    if closed_loop(case, workload, limit).requests_per_s < requests_per_s:
-        return None
-    low, high = 1e-3, float(limit)
-    for _ in range(24):
-        middle = 0.5 * (low + high)
-        reached = closed_loop(case, workload, middle).requests_per_s
-        low, high = (middle, high) if reached < requests_per_s else (low, middle)
-    load = closed_loop(case, workload, high)
-    mixed_s = load.ttft_s - front_end(case, workload)
-    busy = min(0.99, requests_per_s * mixed_s)
-    waiting_s = 0.5 * busy * mixed_s / (1.0 - min(0.95, load.prefill_share)) * (1.0 + workload.isl.cv**2)
+    most = float(min(limit, case.engine.max_num_seqs * case.layout.attn_dp))
+    crowding = _crowding(case, workload, most)
+    running = _mean_below(most, crowding)
+    loop = _loop(case, workload, running)
+    rate, decode_s = loop.requests_per_s, loop.turn.decode.total
+    waits = gated_queue(rate, decode_s, loop.prompt_s, workload.isl.cv)
+    least_s = loop.front_s + waits.least_s + (loop.turn.chunks - 1) * loop.turn.mixed_s
+    ttft_s, tpot_s = least_s + waits.mean_s, decode_s / (1.0 - min(BUSIEST, rate * loop.prompt_s))
+    growing = running * crowding / (1.0 + running * crowding)
+    varying = autocorrelated(1.0 - growing) * (growing * tpot_s) ** 2 * (1.0 / running + crowding)
+    deviation_s = sqrt(varying + _meeting_prompts(workload, loop))
     return Load(
-        concurrency=high + waiting_s * requests_per_s, running=high, ttft_s=load.ttft_s + waiting_s,
-        tpot_s=load.tpot_s, requests_per_s=requests_per_s, prefill_share=load.prefill_share,
-        decode=load.decode,
-    )  # fmt: skip
+        concurrency=limit,
+        running=running,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        ttft_slo_s=_kept(workload, least_s, ttft_s, waits.deviation_s),
+        tpot_slo_s=_kept(workload, tpot_s * (1.0 - growing), tpot_s, deviation_s),
+        requests_per_s=rate,
+        decode=loop.turn.decode,
+        request=loop.cycle * (1.0 / running),
+    )
 
 
-def ttft_at(load: Load, percentile: float) -> float:
-    """Return the TTFT that ``percentile`` percent of requests keep: an exponential tail over what all must wait for.
+def _crowding(case: Case, workload: WorkloadSpec, most: float) -> float:
+    """Return what one request more adds to the time of each, over the time of a request alone.
 
-    The tail is set so that p95 / mean runs from 1.5 at light load to 2.5 near saturation, where simulations of this
-    queue gave 1.4 to 2.4; it has not been checked against a simulation of these very formulas.
+    Where a request takes A + B n among n, their number under random arrivals is a negative binomial of shape 1 + A / B
+    (birth and death at rates l and n / (A + B n)): its variance is m (1 + m B / (A + B)).
     """
-    tail = 0.25 + 0.5 * load.prefill_share
-    return load.ttft_s * (1.0 - tail + tail * -log(1.0 - percentile / 100.0))
+    half_s, full_s = (_loop(case, workload, running).cycle.total for running in (most / 2, most))
+    each_s = max(0.0, 2.0 * (full_s - half_s) / most)
+    return each_s / (max(0.0, full_s - each_s * most) + each_s) if each_s else 0.0
+
+
+def _mean_below(most: float, crowding: float) -> float:
+    """Return the mean m whose m + ADMITTED sqrt(m (1 + m crowding)) is ``most``."""
+    z2 = ADMITTED**2
+    middle = 2.0 * most + z2
+    return float(2.0 * most**2 / (middle + sqrt(middle**2 - 4.0 * (1.0 - z2 * crowding) * most**2)))

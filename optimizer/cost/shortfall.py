@@ -58,21 +58,20 @@ def _late(shapes: Sequence[Shape], workload: WorkloadSpec) -> tuple[str, ...]:
     for name, bound, value in (("TTFT", slo.ttft, _ttft), ("TPOT", slo.tpot, _tpot)):
         if bound is not None:
             best = min(shapes, key=lambda s: value(s.miss))
-            reached = value(best.miss)
+            reached, flight = value(best.miss), f"{best.layout.label}, {best.miss.concurrency} in flight"
             if reached > bound:
-                said.append(
-                    f"{name}: the least is {show_seconds(reached)} ({best.layout.label}, {best.miss.concurrency} in "
-                    f"flight) against {show_seconds(bound)}"
-                )
+                at = f" at p{slo.percentile:g}" if slo.percentile else ""
+                least, most = show_seconds(reached), show_seconds(bound)
+                said.append(f"{name}{at}: the least is {least} ({flight}) against {most}")
     return tuple(said) or ("no layout keeps TTFT and TPOT at the same time",)
 
 
 def _ttft(estimate: Estimate) -> float:
-    return estimate.ttft_s
+    return estimate.ttft_slo_s
 
 
 def _tpot(estimate: Estimate) -> float:
-    return estimate.tpot_s
+    return estimate.tpot_slo_s
 
 
 def _sooner(workload: WorkloadSpec) -> tuple[str, ...]:

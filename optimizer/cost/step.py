@@ -66,7 +66,7 @@ def step(case: Case, batch: Batch) -> Breakdown:
 
 
 def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -> Breakdown:
-    """Return the seconds until a micro-batch is where it was, ``passed`` being its stations, ``micro`` of them in flight.
+    """Return the seconds until one of ``micro`` micro-batches in flight is where it was; ``passed``: its stations.
 
     It passes every station once and needs its result to start again; a station serves one at a time. So a turn takes
     the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
@@ -100,16 +100,13 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
 def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:
     """Return the stages with a station for each hand-over of hidden state and residual of every row."""
     group, hops = case.wiring.group, case.wiring.hops
-    seconds = {hop: hand_over(case.calibration, message_bytes, hop, case.layout.tp) for hop in set(hops)}
-    passed = stages[:1]
-    for hop, stage in zip(hops, stages[1:], strict=True):
-        on_the_way = Breakdown(pipeline=seconds[hop])
-        if hop.medium in (group.inner, group.outer):
-            passed[-1] += on_the_way
-        else:
-            passed.append(on_the_way)
-        passed.append(stage)
-    return passed
+    sent = {
+        hop: Breakdown(pipeline=hand_over(case.calibration, message_bytes, hop, case.layout.tp)) for hop in set(hops)
+    }
+    passed: list[Breakdown] = []
+    for hop, stage in zip(hops, stages, strict=False):
+        passed += [stage + sent[hop]] if hop.medium in (group.inner, group.outer) else [stage, sent[hop]]
+    return [*passed, stages[-1]]
 
 
 def is_captured(case: Case, batch: Batch) -> bool:

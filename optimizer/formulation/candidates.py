@@ -130,6 +130,7 @@ def _row(instance: Instance, plan: Alone, best: Alone | None, *, chosen: bool) -
         kv_tokens=fullest.kv_tokens,
         prefill=asdict(point.breakdown.prefill),
         decode=asdict(point.breakdown.decode),
+        request=asdict(point.breakdown.request),
         why="" if best is None or plan is best else loses_on(instance, plan, best),
     )
 
@@ -200,21 +201,16 @@ def _idle(plan: Alone, best: Alone) -> str | None:
 
 
 def _cause(mine: Column, its: Column, instance: Instance) -> str:
-    """Return the part of the work that costs most more GPU time than in the best layout."""
+    """Return the cause that costs most more GPU time than in the best layout."""
     osl = instance.workload.osl.mean
     ours, theirs = _gpu_seconds(mine, osl), _gpu_seconds(its, osl)
-    (phase, part), most = max(((key, ours[key] - theirs[key]) for key in ours), key=lambda item: item[1])
+    part, most = max(((key, ours[key] - theirs[key]) for key in ours), key=lambda item: item[1])
     if most > 0:
-        return f"{part} in {phase}, +{show_seconds(most)} of GPU time per output token"
+        return f"{part}, +{show_seconds(most)} of GPU time per output token"
     return "fewer requests in flight per GPU"
 
 
-def _gpu_seconds(column: Column, osl: int) -> dict[tuple[str, str], float]:
-    """Return GPU time per output token by phase and cause; micro-batches keep all stages of a pipeline busy."""
-    point, busy_gpus = column.point, column.gpus / column.layout.pp
-    phases = (("decode", point.breakdown.decode, point.concurrency), ("prefill", point.breakdown.prefill, osl))
-    return {
-        (name, part): seconds * busy_gpus / tokens
-        for name, breakdown, tokens in phases
-        for part, seconds in asdict(breakdown).items()
-    }
+def _gpu_seconds(column: Column, osl: int) -> dict[str, float]:
+    """Return GPU time per output token by cause; together it is the GPUs over the tokens/s they give."""
+    request = asdict(column.point.breakdown.request)
+    return {part: seconds * column.gpus / osl for part, seconds in request.items()}

@@ -57,14 +57,16 @@ def _memory_row(rank: RankMemory, ranks: list[int], screen: Screen) -> tuple[str
 
 
 def _seconds(estimate: Estimate) -> RenderableType:
-    phases = {"prefill": asdict(estimate.breakdown.prefill), "decode": asdict(estimate.breakdown.decode)}
+    phases = asdict(estimate.breakdown)
     rows = [
         (phase, show_seconds(sum(parts.values())), *(f"{show_seconds(parts[part])}" for part in PARTS))
         for phase, parts in phases.items()
     ]
     told = [(phase, "", *(percent(shares(parts).get(part, 0.0)) for part in PARTS)) for phase, parts in phases.items()]
     both = [line for pair in zip(rows, told, strict=True) for line in pair]
-    return columns("Where the time goes: one prompt, one decode step", ("phase", "step", *PARTS), both)
+    return columns(
+        "Where the time goes: one prompt, one decode step, one request at this load", ("phase", "step", *PARTS), both
+    )
 
 
 def infeasible(error: InfeasibleError) -> RenderableType:

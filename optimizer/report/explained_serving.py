@@ -3,6 +3,8 @@
 from optimizer.cost.bursts import front_end, mean_context, new_tokens, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Estimate
+from optimizer.cost.serving import operate
+from optimizer.cost.waiting import gated_queue
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.report.explained_step import host_fact, step_fact
 from optimizer.report.facts import Fact, fact
@@ -10,9 +12,15 @@ from optimizer.units import show_seconds
 
 RATE, TTFT, TPOT = "requests/s", "TTFT", "TPOT"
 
+_RUNNING = {
+    False: "min(concurrency, max_num_seqs x attention DP)",
+    True: "mean in flight that leaves room for random arrivals: m + 2.33 sqrt(m (1 + m x crowding)) = admitted",
+}
+"""By whether requests arrive at random."""
+
 
 def serving_facts(case: Case, workload: WorkloadSpec, stated: Estimate) -> dict[str, Fact]:
-    """Return requests/s, TTFT and TPOT at the stated concurrency, as the closed loop gives them (cost/serving.py)."""
+    """Return requests/s, TTFT and TPOT at the stated concurrency, as cost/serving.py gives them."""
     loop = _Loop(case, workload, stated.concurrency)
     return {RATE: loop.rate(stated), TTFT: loop.ttft(stated), TPOT: loop.tpot(stated)}
 
@@ -23,14 +31,15 @@ class _Loop:
     def __init__(self, case: Case, workload: WorkloadSpec, concurrency: int) -> None:
         self.case, self.workload = case, workload
         limit = case.engine.max_num_seqs * case.layout.attn_dp
-        self.running = float(min(concurrency, limit))
+        self.at_random = workload.request_rate is not None
+        self.running = operate(case, workload, concurrency).running
         turn = turnover(case, workload, self.running)
         decode_s, osl, chunks = turn.decode.total, workload.osl.mean, turn.chunks
         life = osl - 1 + chunks
         self.front = self._front()
         self.step = step_fact("decode step", case, turn.decode, self.running, mean_context(workload))
         self.running_fact = fact(
-            "running", self.running, f"{self.running:g} requests", "min(concurrency, max_num_seqs x attention DP)",
+            "running", self.running, f"{self.running:g} requests", _RUNNING[self.at_random],
             fact("concurrency", concurrency, f"{concurrency}", "chosen by the solver among the priced points"),
             fact("max_num_seqs", limit, f"{limit}", source=f"{case.engine.name} {case.engine.version} as started"),
         )  # fmt: skip
@@ -52,15 +61,17 @@ class _Loop:
                  "what those steps take beyond decode steps, on the slowest stage"),
         )  # fmt: skip
         base_s = case.calibration.host.step_base * case.layout.pp
-        start_s = max(0.5 * self.cycle_s / life, base_s)
+        start_s = max(self.cycle_s / life - (self.front.number or 0.0), base_s)
         self.mixed = fact("mixed step", turn.mixed_s, show_seconds(turn.mixed_s),
                           "a step that prefills beside the decodes, through all stages")  # fmt: skip
         self.start = fact(
-            "start", start_s, show_seconds(start_s), "max(half the mean step, base x PP)",
+            "start", start_s, show_seconds(start_s), "max(mean step - front end, base x PP)",
             host_fact(case, "base", "step_base"),
         )  # fmt: skip
         self.own_s = chunks * turn.mixed_s + start_s
-        self.decode_s, self.waiting = decode_s, concurrency - self.running
+        self.waiting = max(0, concurrency - limit)
+        self.prompt_s = turn.extra_s / max(1.0, self.running)
+        self.prompt = fact("prompt", self.prompt_s, show_seconds(self.prompt_s), "extra / running", self.cycle)
 
     def _front(self) -> Fact:
         seconds = front_end(self.case, self.workload)
@@ -81,13 +92,32 @@ class _Loop:
         return f" x (1 {sign} margin {100 * self.workload.margin:g} %)" if self.workload.margin else ""
 
     def ttft(self, stated: Estimate) -> Fact:
+        if self.at_random:
+            return self._queued(stated)
         wait_s = self.waiting / stated.requests_per_s * (1 - self.workload.margin)
         waiting = fact("waiting", wait_s, show_seconds(wait_s), "(concurrency - running) / requests/s")
         shown, formula = show_seconds(stated.ttft_s), "front end + chunks x mixed step + start + waiting"
         formula += self._margin("+")
         return fact(TTFT, stated.ttft_s, shown, formula, self.front, self.chunks, self.mixed, self.start, waiting)
 
+    def _queued(self, stated: Estimate) -> Fact:
+        """Return TTFT under random arrivals: what every prompt waits, and the queue for the step in progress."""
+        rate, step = stated.requests_per_s, self.step.number or 0.0
+        waits = gated_queue(rate, step, self.prompt_s, self.workload.isl.cv)
+        queue = fact(
+            "queue", waits.mean_s, show_seconds(waits.mean_s),
+            "the rest of the step in progress, and prompts that came during it (gated M/G/1 at this rate)", self.prompt,
+        )  # fmt: skip
+        later_s = waits.least_s + ((self.chunks.number or 1) - 1) * (self.mixed.number or 0.0)
+        own = fact("own prefill", later_s, show_seconds(later_s), "decode step + prompt + further chunks x mixed step",
+                   self.step, self.prompt, self.chunks, self.mixed)  # fmt: skip
+        formula = "front end + own prefill + queue"
+        return fact(TTFT, stated.ttft_s, show_seconds(stated.ttft_s), formula, self.front, own, queue)
+
     def tpot(self, stated: Estimate) -> Fact:
+        if self.at_random:
+            formula = "decode step / (1 - requests/s x prompt)"
+            return fact(TPOT, stated.tpot_s, show_seconds(stated.tpot_s), formula, self.step, self.prompt)
         own = fact("own prefill", self.own_s, show_seconds(self.own_s), "chunks x mixed step + start",
                    self.chunks, self.mixed, self.start)  # fmt: skip
         formula = "max(decode step, (cycle - own prefill) / (OSL - 1))" + self._margin("+")

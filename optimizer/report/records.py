@@ -64,6 +64,7 @@ def candidate_record(candidate: Candidate) -> dict[str, object]:
     record = candidate.model_dump(mode="json")
     memory = {"used_bytes": candidate.memory_bytes, "capacity_bytes": candidate.capacity_bytes}
     breakdown = {"prefill": record.pop("prefill"), "decode": record.pop("decode")}
+    breakdown["request"] = record.pop("request")
     return record | {"memory": memory | {"kv_tokens": candidate.kv_tokens}, "breakdown": breakdown}
 
 

@@ -7,10 +7,10 @@ from ideal import IDEAL, SETTINGS, case, grouped, routed
 
 from optimizer.cost.bursts import batch_prefill, closed_loop_tokens_per_s, idle_ttft, turnover
 from optimizer.cost.case import Case
-from optimizer.cost.serving import closed_loop, open_loop, saturation, ttft_at
+from optimizer.cost.serving import closed_loop, operate
 from optimizer.cost.step import Batch, prefill, step
 from optimizer.inputs import presets
-from optimizer.inputs.workload import Lengths, WorkloadSpec
+from optimizer.inputs.workload import Lengths, Slo, WorkloadSpec
 
 H200 = presets.load_gpu("h200-sxm")
 MEASURED = presets.load_calibration(H200)
@@ -164,23 +164,45 @@ def test_the_steady_state_is_that_of_many_waves() -> None:
     assert closed_loop(real(), traffic(), 64).requests_per_s * 256 == pytest.approx(many, rel=0.02)
 
 
-def test_an_open_loop_holds_as_many_requests_as_its_rate_needs() -> None:
-    replica, load = real(), closed_loop(real(), traffic(), 64)
-    found = open_loop(replica, traffic(), load.requests_per_s, 256)
-    assert found is not None
-    assert found.running == pytest.approx(64, rel=0.02)
-    assert found.ttft_s >= load.ttft_s
+def rated(percentile: float | None = None, **more: object) -> WorkloadSpec:
+    return traffic(request_rate="1 /s", slo=Slo(percentile=percentile), **more)
 
 
-def test_a_rate_beyond_saturation_has_no_steady_state() -> None:
-    top = saturation(real(), traffic(), 256).requests_per_s
-    assert open_loop(real(), traffic(), top * 1.01, 256) is None
-    assert open_loop(real(), traffic(), top * 0.99, 256) is not None
+def test_under_random_arrivals_the_mean_in_flight_leaves_room_for_more() -> None:
+    load, full = operate(real(), rated(), 64), closed_loop(real(), traffic(), 64)
+    assert 0.5 * 64 < load.running < 64
+    assert load.requests_per_s < full.requests_per_s
+    # Little: in flight = rate x (TTFT + rest); arrivals that queue make it a little more than the closed loop's
+    in_flight = load.requests_per_s * (load.ttft_s + 255 * load.tpot_s)
+    assert in_flight == pytest.approx(load.running, rel=0.15)
 
 
-def test_percentiles_grow_and_the_mean_lies_among_them() -> None:
-    load = closed_loop(real(), traffic(), 64)
-    assert ttft_at(load, 50) < load.ttft_s < ttft_at(load, 90) < ttft_at(load, 99)
+@given(limit=st.integers(1, 256), more=st.integers(1, 64), isl=st.integers(1, 8192), osl=st.integers(1, 1024))
+def test_more_places_carry_a_higher_rate_of_random_arrivals(limit: int, more: int, isl: int, osl: int) -> None:
+    few, many = (operate(case(grouped()), rated(isl=isl, osl=osl), n) for n in (limit, limit + more))
+    assert many.requests_per_s >= few.requests_per_s * 0.9
+    assert 0 < few.running < limit
+
+
+def test_without_a_percentile_bounds_are_on_the_mean() -> None:
+    for load in (operate(real(), rated(), 64), closed_loop(real(), traffic(), 64)):
+        assert (load.ttft_slo_s, load.tpot_slo_s) == (load.ttft_s, load.tpot_s)
+
+
+@pytest.mark.parametrize("cv", [0.0, 0.8])
+def test_percentiles_grow_and_the_mean_lies_among_them(cv: float) -> None:
+    middle, mean, high, highest = (operate(real(), rated(q, cv=cv), 64) for q in (50, None, 90, 99))
+    assert middle.ttft_slo_s < mean.ttft_slo_s < high.ttft_slo_s < highest.ttft_slo_s
+    assert middle.tpot_slo_s < mean.tpot_slo_s < high.tpot_slo_s < highest.tpot_slo_s
+    assert mean.ttft_s == highest.ttft_s
+
+
+@pytest.mark.parametrize("pp", [1, 2])
+@pytest.mark.parametrize("rate", [None, "1 /s"])
+def test_what_requests_cost_the_replica_adds_up_to_its_time(pp: int, rate: str | None) -> None:
+    load = operate(real(pp=pp), traffic(request_rate=rate), 64)
+    assert load.request.total == pytest.approx(1 / load.requests_per_s)
+    assert min(load.request.gemm, load.request.attention, load.request.overhead) > 0
 
 
 def test_collapsed_routing_makes_decode_faster() -> None:

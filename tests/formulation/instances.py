@@ -23,7 +23,18 @@ def nodes(count: int, *sizes: int, leaf: str | None = None) -> NodeClass:
 
 
 def point(requests_per_s: float = 1.0, *, concurrency: int = 1, tpot_s: float = 0.01, ttft_s: float = 0.1) -> Estimate:
-    return Estimate(concurrency, ttft_s, tpot_s, requests_per_s, requests_per_s * OSL, (), Phases(), fits=True)
+    return Estimate(
+        concurrency,
+        ttft_s,
+        tpot_s,
+        requests_per_s,
+        requests_per_s * OSL,
+        (),
+        Phases(),
+        fits=True,
+        ttft_slo_s=ttft_s,
+        tpot_slo_s=tpot_s,
+    )
 
 
 def column(
