@@ -8,13 +8,19 @@ written as counts per island and part, so that one footprint stands for all seat
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, islice, permutations, product
+from itertools import combinations, combinations_with_replacement, islice, permutations, product, zip_longest
 
 from optimizer.topology.classes import NodeClass, node_islands, seat_order
 from optimizer.topology.graph import Topology
 
 EXHAUSTIVE = 400
 """Up to so many ways to fill a node all are tried; beyond, only parts on the fewest islands, islands in order."""
+
+MOST = 120
+"""Up to so many footprints of one replica on so many nodes all are tried."""
+
+FEW = 20
+"""Beyond, so many are: on few classes of nodes and few islands, each mix of classes in its turn."""
 
 FEW_CLASSES = 8
 """Up to so many classes of nodes a replica may span any of them; beyond, those of one leaf group."""
@@ -89,7 +95,7 @@ def first_seats(
 def footprints(
     classes: Sequence[NodeClass], gpu_type: str, ranks_per_stage: int, stages: int, *, joined: bool
 ) -> Iterator[Footprint]:
-    """Yield every footprint of a replica of ``stages`` TP groups on GPUs of one type, in a fixed order.
+    """Yield the footprints of a replica of ``stages`` TP groups on GPUs of one type, in a fixed order.
 
     ``joined`` says whether nodes reach each other at all.
     """
@@ -100,13 +106,63 @@ def footprints(
             continue
         cuts = [_part_sizes(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
         fillings = {(i, cut): _fillings(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}
-        for chosen in _class_orders(classes, fillings, cuts):
-            for parts in _combined([fillings[key] for key in zip(chosen, cuts, strict=True)]):
-                slots = tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
-                yield Footprint(gpu_type, ranks_per_stage, slots)
+        found = tuple(islice(_every(classes, fillings, cuts), MOST + 1))
+        if len(found) > MOST:
+            found = tuple(islice(_few(classes, fillings, cuts), FEW))
+        yield from (Footprint(gpu_type, ranks_per_stage, slots) for slots in found)
 
 
 Parts = tuple[tuple[int, ...], ...]
+Cuts = Sequence[tuple[int, ...]]
+Fillings = Mapping[tuple[int, tuple[int, ...]], tuple[Parts, ...]]
+
+
+def _every(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:
+    """Yield the slots of every footprint."""
+    for chosen in _class_orders(classes, fillings, cuts):
+        for parts in _combined([fillings[key] for key in zip(chosen, cuts, strict=True)]):
+            yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+
+
+def _few(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:
+    """Yield slots in turns, one for each mix of classes: mixes of few classes first, fillings of few islands first."""
+    compact = {key: tuple(sorted(options, key=_islands_touched)) for key, options in fillings.items()}
+    usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
+    turns = []
+    for chosen in islice(_mixes(classes, usable, cuts), FEW):
+        options = [compact[key] for key in zip(chosen, cuts, strict=True)]
+        if all(options):
+            turns.append([(i, chosen, options) for i in range(min(max(map(len, options)), FEW))])
+    for turn in zip_longest(*turns):
+        for i, chosen, options in filter(None, turn):
+            parts = (ways[min(i, len(ways) - 1)] for ways in options)
+            yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+
+
+def _islands_touched(parts: Parts) -> int:
+    """Return how many islands the parts of a filling lie on, each part counted for itself."""
+    return sum(1 for part in parts for n in part if n)
+
+
+def _mixes(classes: Sequence[NodeClass], usable: Sequence[int], cuts: Cuts) -> Iterator[tuple[int, ...]]:
+    """Yield which class each node is of: all of one class, then of two, and so on, each class's nodes in a row."""
+    for near in _neighbourhoods(classes, usable, len(cuts)):
+        for kinds in range(1, min(len(near), len(cuts)) + 1):
+            for mixed in combinations(near, kinds):
+                for counts in _shared_out(len(cuts), [len(classes[index].nodes) for index in mixed]):
+                    yield tuple(index for index, n in zip(mixed, counts, strict=True) for _ in range(n))
+
+
+def _shared_out(total: int, room: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the ways to share ``total`` out, at least one to each and no more than its room, most to the first."""
+    first, rest = room[0], room[1:]
+    if not rest:
+        if total <= first:
+            yield (total,)
+        return
+    for n in range(min(first, total - len(rest)), max(1, total - sum(rest)) - 1, -1):
+        for others in _shared_out(total - n, rest):
+            yield (n, *others)
 
 
 def _part_sizes(per_node: int, ranks_per_stage: int, first: int) -> tuple[int, ...]:
