@@ -165,7 +165,7 @@ def estimate(
     from optimizer.report.estimated import estimated
     from optimizer.report.tables import screen
 
-    hardware, spec = read.read_cluster(cluster), read.read_model(model)
+    hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
     changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
     load = _load(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
     with file_named(cluster, hardware.name):
@@ -205,7 +205,7 @@ def ask(
     )
     from optimizer.inputs import read
 
-    hardware, spec = read.read_cluster(cluster), read.read_model(model)
+    hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
     load = _load(spec, model, workload, engine, {})
     if margin is not None:
         load = load.model_copy(update={"margin": options.parse_margin(margin)})

@@ -166,6 +166,15 @@ class Override(Record):
     reason: str | None = None
 
 
+class ImportedFile(Record):
+    """A file of a format that `tpopt topology import` reads."""
+
+    file: str
+    """Its path, seen from cluster.yaml."""
+    gpu: str | None = None
+    """GPU type of its nodes, where it does not name it."""
+
+
 class ClusterSpec(Record):
     """All hardware that may be used, one schema for one node and for 16,384 GPUs."""
 

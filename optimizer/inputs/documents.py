@@ -60,6 +60,18 @@ def read_text(path: Path, *, limit: int = MAX_FILE_BYTES) -> str:
         raise InputError(f"{path}:{line}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
+def read_bytes(path: Path, where: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content of a file, of at most ``limit`` bytes; InputError begins with ``where``."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(raw) > limit:
+        raise InputError(f"{where}: {path}: larger than {limit // MIB} MiB; import a part of it")
+    return raw
+
+
 def read_document(path: Path) -> object:
     """Return the plain value of a YAML or JSON file (by its suffix; anything but .json is YAML)."""
     text = read_text(path)

@@ -8,7 +8,7 @@ from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.complaints import did_you_mean, validated
-from optimizer.inputs.documents import parse_csv, read_document, read_text
+from optimizer.inputs.documents import parse_csv, read_bytes, read_document, read_text
 from optimizer.inputs.huggingface import from_config
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.resolve import resolved
@@ -17,16 +17,17 @@ from optimizer.inputs.workload import WorkloadSpec
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read_cluster(source: str) -> ClusterSpec:
+def read_cluster(source: str, tell: Callable[[str], None] = lambda _: None) -> ClusterSpec:
     """Return the cluster of a file or preset: templates and GPU ids of the catalogue are filled in.
 
-    Afterwards each template names its GPUs by id and ``gpus`` holds a GpuSpec for every one of them.
+    Afterwards each template names its GPUs by id and ``gpus`` holds a GpuSpec for every one of them. What is guessed,
+    missing or broken in the files of the key ``import`` goes to ``tell``.
     """
     path = _existing(source)
     if path is None:
         _refuse_unknown(source, "clusters", "cluster")
         return presets.load_cluster(source)
-    document = read_document(path)
+    document = _with_imports(read_document(path), path, tell)
     return resolved(
         validated(ClusterSpec, _with_templates(document, str(path)), str(path)), presets.CATALOGUE, str(path)
     )
@@ -201,6 +202,17 @@ def _hub_name(config: Mapping[str, object], path: Path) -> str:
 
 
 # clusters
+
+
+def _with_imports(document: object, path: Path, tell: Callable[[str], None]) -> object:
+    """Return the document with the cluster of the files that it imports in place of ``import``."""
+    if not isinstance(document, Mapping) or "import" not in document:
+        return document
+    from optimizer.inputs.imports import imports_of, merged  # its readers take a tenth of a second to load
+
+    files = imports_of(document, str(path))
+    contents = [read_bytes(path.parent / one.file, f"{path}: import[{index}].file") for index, one in enumerate(files)]
+    return merged(document, files, contents, str(path), tell)
 
 
 def _with_templates(document: object, where: str) -> object:

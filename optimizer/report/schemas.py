@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from optimizer.inputs.cluster import ClusterSpec
+from optimizer.inputs.cluster import ClusterSpec, ImportedFile
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Plan
@@ -11,6 +11,12 @@ from optimizer.plan import Plan
 Schema = dict[str, Any]
 
 _PRICE: Schema = {"type": "string", "examples": ["3.50 USD/h"]}
+_IMPORT: Schema = {
+    "type": "array",
+    "items": ImportedFile.model_json_schema(),
+    "minItems": 1,
+    "description": "operators' files, merged; the other keys change what they say",
+}
 
 
 def _cluster() -> Schema:
@@ -19,7 +25,9 @@ def _cluster() -> Schema:
     templates = schema["properties"]["templates"]
     templates["additionalProperties"] = _or(templates["additionalProperties"], {"type": "string"})
     schema["properties"]["prices"]["additionalProperties"] = _PRICE
-    return schema
+    schema["properties"]["import"] = _IMPORT
+    full = schema.pop("required")
+    return schema | {"anyOf": [{"required": ["import"]}, {"required": full}]}
 
 
 def _model() -> Schema:

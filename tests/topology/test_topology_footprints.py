@@ -26,7 +26,7 @@ def test_nodes_that_all_differ_are_tried_in_bounded_number_each_in_its_turn() ->
     for footprint in found:
         per_spread[len(footprint.slots)] += 1
     assert all(count <= MOST for count in per_spread.values())
-    assert per_spread[6] == FEW
+    assert 0 < per_spread[6] <= FEW
     pairs = {tuple(slot.node_class for slot in f.slots) for f in found if len(f.slots) == 2}
     assert {node for pair in pairs for node in pair} == set(range(6))
     assert found == list(footprints(classes, "switched", 1, 12, joined=True))

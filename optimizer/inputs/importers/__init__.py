@@ -1,8 +1,8 @@
 """Files that operators already have, to one cluster: recognised by content, merged, with a report in words."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from optimizer.errors import InputError
 from optimizer.inputs.documents import parse_json
@@ -28,9 +28,9 @@ from optimizer.inputs.importers import (
 from optimizer.inputs.importers.facts import Facts, Finding, Pasted, listed
 from optimizer.inputs.importers.merge import Imported, merge
 from optimizer.inputs.importers.text import decode
-from optimizer.inputs.importers.yaml_text import to_yaml
+from optimizer.inputs.importers.yaml_text import to_document, to_yaml
 
-__all__ = ["FORMATS", "Finding", "Imported", "import_files", "to_yaml"]
+__all__ = ["FORMATS", "Finding", "Imported", "import_files", "to_document", "to_yaml"]
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,30 @@ def import_files(
     gpu: str | None,
     load_gpu: Callable[[str], GpuSpec],
     gpu_ids: Sequence[str],
+    gpu_of: Mapping[str, str] | None = None,
 ) -> Imported:
     """Return the cluster that (name, content) files describe together, and a report of what was read and guessed.
 
-    ``gpu`` decides the GPU type of all nodes, else the files do; ids are those of the catalogue (``gpu_ids``).
+    ``gpu`` decides the GPU type of all nodes, ``gpu_of`` that of the nodes of some files, else the files do; ids are
+    those of the catalogue (``gpu_ids``).
     InputError names a file that is of no known format, is no text, or holds nothing to plan with.
     """
     if not files:
         raise InputError("no file to import; give one or more")
-    facts = [found for where, content in files for found in _read(where, content)]
+    named = gpu_of or {}
+    facts = [_of_type(found, named.get(where)) for where, content in files for found in _read(where, content)]
     if not any(found.nodes or found.hosts for found in facts):
         told = "; ".join(finding.message for found in facts for finding in found.findings)
         raise InputError(f"{told}; add a file with nodes in it, such as `kubectl get nodes -o json`")
     return merge(facts, _name(files[0][0]), gpu, load_gpu, gpu_ids)
+
+
+def _of_type(facts: Facts, gpu: str | None) -> Facts:
+    """Return the facts with all GPUs of one type, when it is given."""
+    if gpu is None:
+        return facts
+    nodes = tuple(replace(n, gpus=tuple(replace(g, product=gpu) for g in n.gpus)) for n in facts.nodes)
+    return replace(facts, nodes=nodes, hosts=tuple(replace(host, product=gpu) for host in facts.hosts))
 
 
 def _read(where: str, content: bytes) -> list[Facts]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 import yaml
 
@@ -13,13 +14,19 @@ _RATE = re.compile(r"([0-9.e+-]+) B/s")
 
 def to_yaml(cluster: ClusterSpec, *, catalogue: Collection[str] = ()) -> str:
     """Return text that reads back to an equal cluster; GPU types of ``catalogue`` are named, not written out."""
-    value = cluster.model_dump(mode="json", exclude_defaults=True)
+    value = _for_people(to_document(cluster, catalogue=catalogue))
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+
+
+def to_document(cluster: ClusterSpec, *, catalogue: Collection[str] = ()) -> dict[str, object]:
+    """Return the cluster as the keys of a cluster.yaml: what differs from the defaults."""
+    value: dict[str, Any] = cluster.model_dump(mode="json", exclude_defaults=True)
     if cluster.fabric is not None:
         value["fabric"] = {"kind": cluster.fabric.kind} | value.get("fabric", {})
     if "gpus" in value:
         own = {name: spec for name, spec in value["gpus"].items() if name not in catalogue}
         value = {key: item for key, item in value.items() if key != "gpus"} | ({"gpus": own} if own else {})
-    return yaml.safe_dump(_for_people(value), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return value
 
 
 def _for_people(value: object) -> object:
