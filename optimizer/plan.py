@@ -24,6 +24,10 @@ class PlanRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
+Failure = Literal["gpu", "node", "nic"]
+"""What may break: one GPU, one node, or one NIC."""
+
+
 class Seat(PlanRecord):
     """The GPU a rank sits on."""
 
@@ -149,6 +153,23 @@ NO_WORKLOAD = "no workload given"
 """How the note begins that says what traffic was assumed."""
 
 
+class Survival(PlanRecord):
+    """What is left after the worst single failure."""
+
+    failure: Failure
+    worst: str | None
+    """Id of the GPU, node or NIC whose loss leaves least of what is asked; None when no such loss takes anything."""
+    checked: int
+    """GPUs, nodes or NICs whose loss takes a replica; each was looked at."""
+    replicas_lost: tuple[int, ...]
+    """By their place in the plan."""
+    requests_per_s: float
+    """Of the replicas left; never more than the demand."""
+    output_tokens_per_s: float
+    concurrency: int
+    """Requests in flight in the replicas left."""
+
+
 class Provenance(PlanRecord):
     """What went in, so that the same can be asked again."""
 
@@ -190,6 +211,8 @@ class Plan(PlanRecord):
     inputs: Inputs
     candidates: tuple[Candidate, ...]
     provenance: Provenance
+    survival: Survival | None = None
+    """None unless the plan was asked to survive a failure."""
     faults: tuple[FaultCost, ...] = ()
     """What is broken and what it costs; empty on a sound cluster, or when it was not asked."""
 

@@ -64,7 +64,8 @@ def gpu_spec(
         id=gpu_id, name=gpu_id, vendor="nvidia", architecture="hopper", memory=memory, memory_bandwidth=bandwidth,
         peak=Peak(bf16="100 TFLOP/s", fp8="200 TFLOP/s", int8="200 TFLOP/s"),
         scale_up=ScaleUp(kind="nvswitch", bandwidth="450 GB/s", pair_bandwidth="64 GB/s", links=18),
-        pcie_bandwidth="50 GB/s", peer_to_peer=peer_to_peer, tdp="200 W" if gpu_id == "small" else "500 W", sources={"*": "made up for a test"},
+        pcie_bandwidth="50 GB/s", peer_to_peer=peer_to_peer,
+        tdp="200 W" if gpu_id == "small" else "500 W", sources={"*": "made up for a test"},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typed_plans import Put, cluster, plan
 
 from optimizer.inputs.cluster import Match, Override
 from optimizer.inputs.workload import Slo
-from optimizer.plan import Candidate, Plan, Reservation
+from optimizer.plan import Candidate, Failure, Plan, Reservation, Survival
 from optimizer.verify import RULES, check
 
 TWO_NODES = cluster()
@@ -93,6 +93,27 @@ def _asked(before: Plan, **options: str) -> Plan:
     return before.model_copy(update={"provenance": before.provenance.model_copy(update={"options": options})})
 
 
+def _survives(
+    before: Plan, failure: Failure, *, worst: str = "n0/0", lost: tuple[int, ...] = (0,), boast: float = 1.0
+) -> Plan:
+    """The plan as one that survives, ``worst`` said to be the worst failure."""
+    kept = [r.estimate for number, r in enumerate(before.replicas) if number not in lost]
+    rate = sum(e.requests_per_s for e in kept) * boast
+    left = Survival(
+        failure=failure, worst=worst, checked=8, replicas_lost=lost, requests_per_s=rate,
+        output_tokens_per_s=rate * before.inputs.workload.osl.mean, concurrency=sum(e.concurrency for e in kept),
+    )  # fmt: skip
+    asked = _asked(before, survive=failure).model_copy(update={"survival": left})
+    return with_objective(asked, value=left.output_tokens_per_s, bound=left.output_tokens_per_s)
+
+
+@pytest.mark.parametrize(
+    ("failure", "worst", "lost"), [("gpu", "n0/0", (0,)), ("node", "n0", (0, 1)), ("nic", "n0/nic0", (0,))]
+)
+def test_a_plan_that_survives_as_stated_breaks_no_rule(failure: Any, worst: str, lost: tuple[int, ...]) -> None:
+    assert check(_survives(good(), failure, worst=worst, lost=lost)) == ()
+
+
 def slowest(before: Plan) -> float:
     return max(replica.estimate.tpot_s for replica in before.replicas)
 
@@ -159,6 +180,10 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("proof_holds", lambda p: with_objective(p, gap=0.5)),
     ("proof_holds", _bound_below),
     ("no_candidate_is_better", lambda p: p.model_copy(update={"candidates": (_rival(p, 1.01),)})),
+    ("enough_is_left", lambda p: _asked(p, survive="node")),
+    ("enough_is_left", lambda p: _survives(p, "gpu", worst="n0/0", lost=(0,), boast=1.01)),
+    ("enough_is_left", lambda p: _survives(p, "gpu", worst="n0/2", lost=(1,))),
+    ("enough_is_left", lambda p: _survives(with_objective(with_workload(p, request_rate=1e6), name="gpus"), "gpu")),
     ("options_are_kept", lambda p: _asked(p, fix="pp=1")),
     ("options_are_kept", lambda p: _asked(p, fix="dp=2")),
     ("options_are_kept", lambda p: _asked(p, max_gpus="7")),

@@ -18,6 +18,7 @@ from optimizer.cli.options import (
     MarginOption,
     MaxGpusOption,
     ModelArg,
+    SurviveOption,
     TimeLimitOption,
     WorkloadOption,
 )
@@ -50,6 +51,7 @@ def capacity(
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
     margin: MarginOption = None,
+    survive: SurviveOption = None,
     time_limit: TimeLimitOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
@@ -61,7 +63,7 @@ def capacity(
         raise InputError(f"--objective: {objective!r} is nothing to be least; choose one of {', '.join(LEAST)}")
     request = ask(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin, time_limit=time_limit,
+        margin=margin, survive=survive, time_limit=time_limit,
     )  # fmt: skip
     from optimizer.pipeline import capacity as curve
     from optimizer.report import records

@@ -10,7 +10,7 @@ from optimizer.errors import InputError
 if TYPE_CHECKING:
     from optimizer.inputs.cluster import ClusterSpec
     from optimizer.inputs.workload import EngineChoice
-    from optimizer.plan import ObjectiveName
+    from optimizer.plan import Failure, ObjectiveName
 
 DEGREES = ("tp", "pp", "ep", "dp")
 
@@ -70,6 +70,9 @@ ExcludeOption = Annotated[
 ]
 MarginOption = Annotated[
     str | None, typer.Option(metavar="10%", help="be safe against so large an error in rates and latencies")
+]
+SurviveOption = Annotated[
+    str | None, typer.Option(metavar="gpu|node|nic", help="meet the workload after any single such failure")
 ]
 TimeLimitOption = Annotated[
     str | None, typer.Option(metavar="SECONDS", help="stop after so long; the answer may then differ between runs")
@@ -150,6 +153,16 @@ def check_exclude(names: list[str] | None, cluster: "ClusterSpec") -> tuple[str,
         if gpu and gpu not in nodes[node].gpu_ids and not (gpu.isdecimal() and int(gpu) < size):
             raise InputError(f"--exclude: {name!r} is no GPU; {node} has {size}, counted from 0: write {node}/0")
     return tuple(names or ())
+
+
+def parse_survive(text: str | None) -> "Failure | None":
+    """Return what may break; InputError when it is nothing that does."""
+    from optimizer.plan import Failure
+
+    known: dict[str, Failure] = {name: name for name in get_args(Failure)}
+    if text is not None and text not in known:
+        raise InputError(f"--survive: {text!r} is not known; choose one of {', '.join(known)}")
+    return None if text is None else known[text]
 
 
 def parse_margin(text: str) -> float:

@@ -20,6 +20,7 @@ from optimizer.cli.options import (
     ModelArg,
     ObjectiveOption,
     SeedOption,
+    SurviveOption,
     TimeLimitOption,
     WorkersOption,
     WorkloadOption,
@@ -53,6 +54,7 @@ def solve(
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
     margin: MarginOption = None,
+    survive: SurviveOption = None,
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = 1,
     seed: SeedOption = 0,
@@ -65,7 +67,7 @@ def solve(
     output.check_folder(out)
     request = ask(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin, time_limit=time_limit, workers=workers, seed=seed, faults=faults,
+        margin=margin, survive=survive, time_limit=time_limit, workers=workers, seed=seed, faults=faults,
     )  # fmt: skip
     if pareto:
         curves.show_front(cluster, request, against, out, json=json)
@@ -192,6 +194,7 @@ def ask(
     max_gpus: int | None,
     exclude: list[str] | None,
     margin: str | None = None,
+    survive: str | None = None,
     time_limit: str | None = None,
     workers: int = 1,
     seed: int = 0,
@@ -212,7 +215,8 @@ def ask(
     from optimizer.pipeline import Request
 
     return Request(
-        cluster=hardware, model=spec, workload=load, objective=goal[0], then=goal[1:], fix=fixed, max_gpus=max_gpus,
+        cluster=hardware, model=spec, workload=load, objective=goal[0], then=goal[1:],
+        survive=options.parse_survive(survive), fix=fixed, max_gpus=max_gpus,
         exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, workers=workers, seed=seed,
         faults=faults,
     )  # fmt: skip

@@ -71,7 +71,7 @@ def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
         choice = _packed(replace(of, columns=kept))
         if choice is not None:
             copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
-            return _summed(instance, copies, meets=meets)
+            return _summed(instance, copies, choice if of.survive else None, meets=meets)
     return None
 
 
@@ -89,22 +89,25 @@ def _without_demand(instance: Instance) -> Instance:
     """Return the question of most tokens under saturating load."""
     load = instance.workload
     saturating = WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
-    return replace(instance, objective="throughput", workload=saturating)
+    return replace(instance, objective="throughput", then=(), survive=None, workload=saturating)
 
 
-def _summed(instance: Instance, copies: tuple[Column, ...], *, meets: bool) -> Alone:
+def _summed(instance: Instance, copies: tuple[Column, ...], left: Choice | None, *, meets: bool) -> Alone:
     demand = instance.workload.request_rate
     asked = None if demand is None else demand * instance.workload.osl.mean
     tokens = value("throughput", copies, asked)
+    if left is not None and instance.objective == "throughput":
+        tokens = left.value  # what is left after the worst failure
     if asked is not None and tokens < asked * (1 - 1e-6):
         meets = False
-    return Alone(copies, meets, tokens, value(instance.objective, copies, asked))
+    worth = tokens if instance.objective == "throughput" else value(instance.objective, copies, asked)
+    return Alone(copies, meets, tokens, worth)
 
 
 def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:
     """Return what is to be minimised, in order: shortfall, objective, tie-break."""
     if instance.objective == "throughput":
-        return (-plan.tokens_per_s, plan.gpus)
+        return (instance.survive is not None and not plan.meets, -plan.tokens_per_s, plan.gpus)
     tie = plan.gpus if instance.objective in ("latency", "ttft") else -plan.tokens_per_s
     return (not plan.meets, plan.value, tie)
 

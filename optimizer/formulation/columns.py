@@ -24,6 +24,8 @@ class Piece:
     """Part of the capacity of each boundary inside or around the node that is set aside, by the boundary's place."""
     nodes: int
     """Nodes the replica spans; its pieces sit on different ones."""
+    owner: int = 0
+    """Number of the only column that has this piece; 0 where it does not matter whose piece it is."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _takes(topology: Topology, shape: Shape) -> tuple[tuple[Piece, ...], tuple[t
     return pieces, tuple(sorted((owner, share) for (owner, place), share in shares.items() if owner not in nodes))
 
 
-_NICS = "nics"
+NICS = "nics"
 """All NICs of a node count as one boundary: which of them a piece is near to is left to the seats."""
 
 
@@ -120,7 +122,7 @@ def _owner(topology: Topology, nodes: Sequence[str], boundary: str) -> tuple[str
     kind = topology.graph.nodes[boundary]["kind"]
     for node in nodes:
         if kind in ("nic", "pcie", "socket") and boundary.startswith(f"{node}/"):
-            return node, _NICS if kind == "nic" else boundary.removeprefix(f"{node}/")
+            return node, NICS if kind == "nic" else boundary.removeprefix(f"{node}/")
         leaf = topology.node(node).leaf
         if kind == "leaf" and leaf is not None and (boundary == leaf or boundary.startswith(f"{leaf}/")):
             return leaf, ""
@@ -129,4 +131,4 @@ def _owner(topology: Topology, nodes: Sequence[str], boundary: str) -> tuple[str
 
 def _capacity(topology: Topology, owner: str, place: str) -> float:
     """Return what a boundary carries, in bytes/s per direction."""
-    return capacity(topology, f"{owner}/{place}" if place not in ("", _NICS) else owner)
+    return capacity(topology, f"{owner}/{place}" if place not in ("", NICS) else owner)

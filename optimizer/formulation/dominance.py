@@ -6,15 +6,20 @@ from dataclasses import dataclass, replace
 
 from optimizer.cost.quantities import Estimate
 from optimizer.formulation.columns import Column, Piece
+from optimizer.formulation.failures import told_apart
 from optimizer.formulation.instance import Instance, demanded_concurrency
 
 Beats = Callable[[Estimate, Estimate], bool]
 
 
 def essential(instance: Instance) -> tuple[Column, ...]:
-    """Return the columns of an instance that some optimum may need, in their order."""
+    """Return the columns of an instance that some optimum may need, in their order.
+
+    What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
+    """
     kept = undominated(instance.columns, beats(instance))
-    return unsplittable(kept) if counts_only_rates(instance) else kept
+    kept = unsplittable(kept) if counts_only_rates(instance) else kept
+    return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 
 def beats(instance: Instance) -> Beats:

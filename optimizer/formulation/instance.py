@@ -5,7 +5,7 @@ from functools import cached_property
 
 from optimizer.formulation.columns import Column
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.plan import ObjectiveName
+from optimizer.plan import Failure, ObjectiveName
 from optimizer.topology.classes import NodeClass
 
 
@@ -22,6 +22,10 @@ class Instance:
     """Exactly so many replicas, None for as many as serve best."""
     then: tuple[ObjectiveName, ...] = ()
     """Further objectives, each among the plans that are best by those before it."""
+    survive: Failure | None = None
+    """What may break without the demand being missed; for throughput: what the tokens left are counted after."""
+    own_nics: tuple[bool, ...] = ()
+    """Of each class, whether no NIC serves two GPUs; needed to survive a NIC."""
 
     @property
     def objectives(self) -> tuple[ObjectiveName, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column
+from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.integers import capacity, gain, gain_quantum, guard, requirement
 from optimizer.formulation.variables import Decisions
@@ -14,10 +15,13 @@ Objective = Callable[[cp_model.CpModel, Decisions], tuple[Goal, ...]]
 
 
 def throughput(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
-    """Most output tokens/s, never counted beyond the demand; then fewest GPUs."""
+    """Most output tokens/s, after the worst failure if any is to be survived, not beyond the demand; fewest GPUs."""
     rates = [column.point.output_tokens_per_s for column in decisions.instance.columns]
     quantum = gain_quantum(rates)
-    served = _weighted(decisions, [gain(rate, quantum) for rate in rates])
+    gains = [gain(rate, quantum) for rate in rates]
+    served = _weighted(decisions, gains)
+    if decisions.instance.survive is not None:
+        served -= largest_loss(model, decisions, gains)
     workload = decisions.instance.workload
     if workload.request_rate is not None:
         demand = requirement(workload.request_rate * workload.osl.mean, quantum)

@@ -26,31 +26,32 @@ class Pattern:
         return dict(self.pieces).get(piece, 0)
 
 
-def patterns(node_class: NodeClass, pieces: Sequence[Piece]) -> tuple[Pattern, ...] | None:
+def patterns(node_class: NodeClass, pieces: Sequence[Piece], *, maximal: bool = True) -> tuple[Pattern, ...] | None:
     """Return every maximal filling of a node of this class, None when they are too many to list.
 
-    Smaller fillings are covered, since a node need not be given all that its pattern offers.
+    Smaller fillings are covered, since a node need not be given all that its pattern offers; where it matters what
+    breaks with a node they are listed too.
     """
     sizes = tuple(island.size for island in node_class.islands)
     links = {name: 1.0 for piece in pieces for name, _ in piece.shares}
-    found = tuple(islice(_fill(sizes, links, tuple(pieces), ()), MOST_PATTERNS + 1))
+    found = tuple(islice(_fill(sizes, links, tuple(pieces), (), maximal=maximal), MOST_PATTERNS + 1))
     return found if len(found) <= MOST_PATTERNS else None
 
 
 def _fill(
-    sizes: tuple[int, ...], links: Mapping[str, float], pieces: tuple[Piece, ...], held: Held
+    sizes: tuple[int, ...], links: Mapping[str, float], pieces: tuple[Piece, ...], held: Held, *, maximal: bool
 ) -> Iterator[Pattern]:
     """Yield maximal fillings: how many of the first piece, most first, then the rest."""
     if not pieces:
-        if not any(room(sizes, links, piece) for piece, _ in held):
+        if not maximal or not any(room(sizes, links, piece) for piece, _ in held):
             yield Pattern(tuple((piece, n) for piece, n in held if n))
         return
     piece, rest = pieces[0], pieces[1:]
     most = room(sizes, links, piece)
-    for n in range(most, -1 if rest else most - 1, -1):
+    for n in range(most, -1 if rest or not maximal else most - 1, -1):
         left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
         free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
-        yield from _fill(left, free, rest, (*held, (piece, n)))
+        yield from _fill(left, free, rest, (*held, (piece, n)), maximal=maximal)
 
 
 def room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:

@@ -8,7 +8,7 @@ from optimizer.formulation.objectives import value
 from optimizer.formulation.seating import Seated
 from optimizer.formulation.solve import Choice
 from optimizer.inputs.cluster import ClusterSpec
-from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Totals
+from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Survival, Totals
 from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.graph import Topology
 
@@ -58,20 +58,26 @@ def _seats(topology: Topology, stages: Sequence[Sequence[str]]) -> list[Seat]:
     ]
 
 
-def objective_of(instance: Instance, seated: Sequence[Seated], choice: Choice) -> Objective:
+def objective_of(
+    instance: Instance, seated: Sequence[Seated], choice: Choice, survival: Survival | None = None
+) -> Objective:
     """Return the values in floats and their bounds; a proven bound equals the value."""
     first, *others = (
-        _reached(instance, name, seated, None if choice.proven else bound)
+        _reached(instance, name, seated, None if choice.proven else bound, survival)
         for name, bound in zip(instance.objectives, (choice.bound, *choice.then_bounds), strict=False)
     )
     return first.model_copy(update={"then": tuple(others)})
 
 
-def _reached(instance: Instance, name: ObjectiveName, seated: Sequence[Seated], bound: float | None) -> Objective:
+def _reached(
+    instance: Instance, name: ObjectiveName, seated: Sequence[Seated], bound: float | None, survival: Survival | None
+) -> Objective:
     """Return one objective; ``bound`` None: the value is proven."""
     rate = instance.workload.request_rate
     demand = None if rate is None else rate * instance.workload.osl.mean
     reached = value(name, [s.column for s in seated], demand)
+    if survival is not None and name == instance.objective == "throughput":
+        reached = survival.output_tokens_per_s
     bound = reached if bound is None else bound
     gap = abs(bound - reached) / abs(reached) if reached else 0.0
     return Objective(name=name, value=reached, bound=bound, gap=gap, unit=UNITS[name])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column, Piece, pieces_of
+from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.instance import demanded_concurrency
 from optimizer.formulation.integers import SHARE_STEPS, guard, need, part
 from optimizer.formulation.variables import Counted, Decisions, Named
@@ -119,6 +120,22 @@ def demand_is_met(model: cp_model.CpModel, decisions: Decisions) -> None:
         model.add(served >= SHARE_STEPS).with_name("rate")
 
 
+def enough_is_left(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """Any single failure leaves enough to meet the demand; for throughput, which is counted after it, a replica."""
+    instance = decisions.instance
+    if instance.survive is None:
+        return
+    rate, most = instance.workload.request_rate, instance.objective == "throughput"
+    if rate is not None and not most:
+        weights = [part(column.point.requests_per_s, rate) for column in instance.columns]
+        demand = SHARE_STEPS
+    else:
+        weights = [column.point.concurrency for column in instance.columns]
+        demand = 1 if most else instance.workload.concurrency or 1
+    total = cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
+    model.add(total - largest_loss(model, decisions, weights) >= demand).with_name("enough_left")
+
+
 def _sum(decisions: Decisions, of: Callable[[Column], int]) -> cp_model.LinearExpr:
     """Return the sum of a whole number over all chosen replicas, guarded against overflow."""
     weights = [of(column) for column in decisions.instance.columns]
@@ -137,4 +154,5 @@ RULES: tuple[Rule, ...] = (
     gpus_are_not_exceeded,
     replicas_are_as_fixed,
     demand_is_met,
+    enough_is_left,
 )

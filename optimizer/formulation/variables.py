@@ -67,7 +67,8 @@ def _filling(model: cp_model.CpModel, instance: Instance, index: int) -> Counted
     """Add the variables that fill one class: patterns when nodes are many and patterns few, else node by node."""
     node_class = instance.classes[index]
     pieces = pieces_of(instance.columns, index)
-    listed = patterns(node_class, pieces) if len(node_class.nodes) > 1 else None
+    together = instance.survive in ("node", "nic")
+    listed = patterns(node_class, pieces, maximal=not together) if len(node_class.nodes) > 1 else None
     if listed is not None:
         most = len(node_class.nodes)
         names = enumerate(listed)

@@ -115,6 +115,10 @@ def _unmet(request: Request, known: Prepared) -> InfeasibleError:
     asked = f"{load.concurrency} requests in flight"
     if load.request_rate:
         asked = f"{show_number(load.request_rate)} requests/s"
+    elif not load.concurrency:
+        asked = "any request"
+    if request.survive:
+        asked += f" after any single {request.survive} failure"
     rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
     return InfeasibleError(
         f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",

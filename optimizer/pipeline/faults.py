@@ -89,6 +89,8 @@ def _noted(plan: Plan, note: str) -> Plan:
 
 def _not_asked(known: Prepared, plan: Plan) -> str | None:
     """Return why the question is not asked again; None when it is."""
+    if plan.survival is not None:
+        return "what is left after a failure is not compared with other clusters; ask without --survive"
     if plan.status != "optimal":
         return "the plan itself is not proven"
     if len(known.topology.nodes) > MOST_NODES:

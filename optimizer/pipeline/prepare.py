@@ -78,6 +78,8 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
         then=request.then,
+        survive=request.survive,
+        own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
     )
     tried = [layout for admissible in chosen.values() for layout in admissible]
     return Prepared(
@@ -106,6 +108,13 @@ def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
     if sum(len(c.nodes) for c in classes) > FEW_NODES:
         return classes
     return tuple(NodeClass((node,), c.islands, c.leaf) for c in classes for node in c.nodes)
+
+
+def _own_nics(topology: Topology, node: str) -> bool:
+    """Return whether no NIC of a node is the nearest of two GPUs, so that its loss breaks one replica."""
+    graph = topology.graph.nodes
+    serving = [nic for gpu in topology.node(node).gpus if topology.gpu(gpu).placeable for nic in graph[gpu]["nics"]]
+    return len(serving) == len(set(serving))
 
 
 def _usable(topology: Topology) -> dict[str, int]:

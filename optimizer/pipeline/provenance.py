@@ -48,6 +48,7 @@ def _options(request: Request) -> dict[str, str]:
     given = {
         "objective": ",".join((request.objective, *request.then)),
         "fix": ",".join(f"{key}={n}" for key, n in sorted(request.fix.items())),
+        "survive": request.survive or "",
         "max_gpus": str(request.max_gpus or ""),
         "exclude": " ".join(request.exclude),
         "time_limit_s": str(request.time_limit_s or ""),

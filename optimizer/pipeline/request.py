@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.plan import ObjectiveName
+from optimizer.plan import Failure, ObjectiveName
 
 Progress = Callable[[str], None]
 
@@ -25,6 +25,8 @@ class Request:
     objective: ObjectiveName = "throughput"
     then: tuple[ObjectiveName, ...] = ()
     """Further objectives, each among the plans that are best by those before it."""
+    survive: Failure | None = None
+    """What may break, one at a time, without the workload being missed."""
     fix: Mapping[str, int] = field(default_factory=dict)
     """Degrees decided beforehand: tp, pp, ep, dp (replicas)."""
     max_gpus: int | None = None

@@ -9,7 +9,7 @@ from rich.text import Text
 from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups
 from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import Lengths, WorkloadSpec
-from optimizer.plan import NO_WORKLOAD, Plan, Replica
+from optimizer.plan import NO_WORKLOAD, Plan, Replica, Survival
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.damage import fault_lines
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
@@ -47,6 +47,8 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     told = (f"{one.name}: {amount(one.value, one.unit)}" for one in (objective, *objective.then))
     yield "objective", ", then ".join(told)
     yield "proof", proof_line(plan, seconds)
+    if plan.survival is not None:
+        yield "survives", _survival_line(plan.survival)
     yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
     yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
@@ -56,6 +58,16 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     if totals.power_w is not None:
         joules = totals.power_w / totals.output_tokens_per_s
         yield "power", f"at most {totals.power_w / 1000:,.3g} kW, {joules:,.3g} J per output token (TDP of these GPUs)"
+
+
+def _survival_line(survival: Survival) -> str:
+    """Return what the worst failure takes and leaves."""
+    told = f"any single {survival.failure}"
+    if survival.worst is None:
+        return f"{told}: no replica needs one"
+    left = f"{show_number(survival.requests_per_s)} requests/s, {survival.concurrency} in flight"
+    lost = ", ".join(map(str, survival.replicas_lost))
+    return f"{told}; worst {survival.worst} (takes replica {lost}) leaves {left}"
 
 
 def proof_line(plan: Plan, seconds: Mapping[str, float]) -> str:

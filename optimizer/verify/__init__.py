@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from optimizer.errors import InputError
 from optimizer.plan import Plan
-from optimizer.verify import links, outcome, prices, seats
+from optimizer.verify import failures, links, outcome, prices, seats
 from optimizer.verify.evidence import Evidence, gather
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     links.mean_traffic_is_reserved,
     links.nics_and_uplinks_are_not_promised_twice,
     outcome.demand_is_met,
+    failures.enough_is_left,
     outcome.objective_is_as_recomputed,
     outcome.proof_holds,
     outcome.no_candidate_is_better,

@@ -59,7 +59,7 @@ def nics_and_uplinks_are_not_promised_twice(evidence: Evidence) -> Iterator[str]
     """
     takers: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for claim in evidence.seated:
-        for vertex, share in _shares(claim).items():
+        for vertex, share in shares_of(claim).items():
             takers[vertex].append((claim.name, share))
     for vertex, shares in takers.items():
         if sum(share for _, share in shares) > 1 + TOLERANCE:
@@ -67,7 +67,7 @@ def nics_and_uplinks_are_not_promised_twice(evidence: Evidence) -> Iterator[str]
             yield f"{vertex} is promised beyond what it carries: {told}"
 
 
-def _shares(claim: Claim) -> dict[str, float]:
+def shares_of(claim: Claim) -> dict[str, float]:
     """Return the share of each NIC and leaf switch that the replica's traffic between nodes takes."""
     graph = claim.topology.graph
     shares: dict[str, float] = defaultdict(float)

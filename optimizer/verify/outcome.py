@@ -45,6 +45,8 @@ def objective_value(plan: Plan, name: ObjectiveName) -> float | None:
     """Return an objective of the plan's replicas in its own unit, None when it needs a price that is not given."""
     workload, replicas = plan.inputs.workload, plan.replicas
     match name:
+        case "throughput" if plan.survival is not None and name == plan.objective.name:
+            return plan.survival.output_tokens_per_s
         case "throughput":
             tokens_per_s = sum(replica.estimate.output_tokens_per_s for replica in replicas)
             rate = workload.request_rate
