@@ -7,8 +7,10 @@ user's own models); each may raise InputError, which becomes the row's reason.
 
 Error = (predicted - measured) / measured. Metrics, by the metric's name in the row:
 kv_tokens: tokens of the engine's KV pool. ttft: first token of the first of ``concurrency`` prompts on an idle engine.
-tpot: seconds per token with ``concurrency`` requests in decode. batch_prefill_time: until the last of ``concurrency``
-prompts has its token. closed_loop_output_tokens_per_s: steady window of a closed loop over ``requests``.
+tpot: seconds per token with ``concurrency`` requests in decode. burst_tpot: the mean of ``concurrency`` requests sent
+to an idle engine at once, prefill of later ones between the tokens of earlier ones included. batch_prefill_time: until
+the last of ``concurrency`` prompts has its token. closed_loop_output_tokens_per_s: steady window of a closed loop over
+``requests``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +19,7 @@ from math import ceil, inf
 from statistics import fmean, median
 from typing import get_args
 
-from optimizer.cost.bursts import batch_prefill, closed_loop_tokens_per_s, idle_ttft, mean_context
+from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, mean_context
 from optimizer.cost.case import Case
 from optimizer.cost.memory import kv_pool
 from optimizer.cost.serving import closed_loop
@@ -265,6 +267,8 @@ def predict(case: Case, row: Row, replicas: int = 1) -> float:
             return idle_ttft(case, workload, distinct)
         case "tpot":
             return decode(case, each, mean_context(workload), distinct).total
+        case "burst_tpot":
+            return burst_tpot(case, workload, each, distinct)
         case "batch_prefill_time":
             return batch_prefill(case, workload, each, distinct)
         case "closed_loop_output_tokens_per_s":
@@ -273,7 +277,7 @@ def predict(case: Case, row: Row, replicas: int = 1) -> float:
             raise InputError(f"metric: {metric!r} is not defined; known: {', '.join(METRICS)}")
 
 
-METRICS = ("kv_tokens", "ttft", "tpot", "batch_prefill_time", "closed_loop_output_tokens_per_s")
+METRICS = ("kv_tokens", "ttft", "tpot", "batch_prefill_time", "closed_loop_output_tokens_per_s", "burst_tpot")
 
 
 def _closed_loop(

@@ -9,7 +9,7 @@ from math import ceil
 
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.step import Batch, cycle, micro_batches, stations, step
+from optimizer.cost.step import Batch, cycle, decode, micro_batches, stations, step
 from optimizer.inputs.workload import WorkloadSpec
 
 
@@ -66,6 +66,16 @@ def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: fl
         together = min(fill, prompts - 1.0)
         steps += [(_side_by_side(batch, together), times * (prompts - 1) / together) for batch, times in steps]
     return start_s + pipelined(case, steps)
+
+
+def burst_tpot(case: Case, workload: WorkloadSpec, prompts: int, distinct: float | None = None) -> float:
+    """Return the mean TPOT of ``prompts`` requests that reach the idle replica together.
+
+    The first of them decodes while all others are prefilled, the last while none is: half of that time in the mean.
+    """
+    last_s, first_s = (batch_prefill(case, workload, n, distinct) for n in (prompts, 1))
+    between_s = 0.5 * (last_s - first_s) / max(1, workload.osl.mean - 1)
+    return decode(case, prompts, mean_context(workload), distinct).total + between_s
 
 
 def _side_by_side(batch: Batch, prompts: float) -> Batch:

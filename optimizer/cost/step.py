@@ -7,7 +7,7 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part, reduce_scatter
@@ -72,7 +72,7 @@ def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -
     the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
     """
     turn = Breakdown.sum(passed)
-    overhead_s = turn.overhead + case.facts.serial_step
+    overhead_s = turn.overhead + _serial(case)
     if batch.prompts == 0:
         overhead_s += max(0.0, case.calibration.host.step_floor - turn.total)
     pipeline_s = turn.pipeline
@@ -80,6 +80,12 @@ def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -
         slowest_s = max([station.total for station in passed])
         pipeline_s += max(0.0, micro * slowest_s - turn.total - (overhead_s - turn.overhead))
     return Breakdown(turn.gemm, turn.attention, turn.collectives, pipeline_s, overhead_s)
+
+
+def _serial(case: Case) -> float:
+    """Return the seconds of a step in which the GPU waits for the engine's process."""
+    serial_s = case.facts.serial_step
+    return serial_s * (1.0 + case.facts.serial_step_growth * log2(case.layout.tp)) if serial_s else 0.0
 
 
 def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:

@@ -56,6 +56,8 @@ class EngineVersion(Record):
     """Steps of up to so many tokens run piecewise from captured graphs; larger ones are launched by the host."""
     serial_step: Seconds = 0.0
     """Scheduling, input preparation and output of a step where they wait for the GPU (no asynchronous scheduling)."""
+    serial_step_growth: Fraction = 0.0
+    """Its growth with every doubling of the TP group, where each worker is told anew; 0: it does not grow."""
     sampler_bytes_per_logit: Factor
     """Peak bytes of the sampler per running sequence and vocabulary entry."""
     keeps_expert_workspace: bool = False

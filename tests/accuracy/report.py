@@ -12,6 +12,8 @@ from statistics import fmean
 
 import fit_tables
 import published
+import ranking
+import simulate
 
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration, Roofline
@@ -185,6 +187,32 @@ def published_section(data: Path) -> list[str]:
     return lines
 
 
+def ranking_section(data: Path) -> list[str]:
+    """Return the section on layouts that others compared: what tpopt's pick loses on their own numbers."""
+    return ["## Layouts that others compared", "", *RANKING, "", *ranking.table(*ranking.groups(data)), ""]
+
+
+RANKING = """\
+Mean regret of the layout that tpopt would pick, by kind, on each group's own measurements (tests/accuracy/ranking.py
+--data DIR --groups prints every group). By metric: the largest TP for latencies, the smallest for throughputs. Runs of
+TensorRT-LLM are priced with the graph sizes, memory share and KV precision that NVIDIA's page names. Where a layout was
+measured at some loads only, it is priced at those.""".splitlines()
+
+
+def load_section() -> list[str]:
+    """Return the section on load: closed forms beside requests played one by one."""
+    return ["## Under load: closed forms beside a simulator", "", *LOAD, "", *simulate.tables(3000), ""]
+
+
+LOAD = """\
+Llama-3.1-8B on one H200, steps priced alike on both sides: what differs is queueing only (tests/accuracy/simulate.py).
+Load is the share of the rate that 256 requests in flight would carry, or the number of clients. Means are within 10 %
+for chat and answers up to 0.9. Forms are too low where few long prompts fill a step (documents beyond 0.7: prompts that
+do not fit into what decodes leave of the token budget take a second step, which no form knows), in the TTFT of a
+closed loop of equal requests (prompts split at the budget, up to 40 %), and in the far tail of lengths that vary (p99
+of TTFT up to 30 %).""".splitlines()
+
+
 def _group(rows: Sequence[Row], prediction: Prediction) -> str:
     row = rows[prediction.row]
     several = " of several" if prediction.metric == "tpot" and row["concurrency"] != "1" else ""
@@ -200,7 +228,8 @@ def main() -> None:
     lines = ["# Accuracy", "", "Written by tests/accuracy/report.py. Error = (predicted - measured) / measured.", ""]
     lines += own_section() + kernel_section()
     if chosen.data is not None:
-        lines += published_section(chosen.data)
+        lines += published_section(chosen.data) + ranking_section(chosen.data)
+    lines += load_section()
     chosen.out.parent.mkdir(exist_ok=True)
     chosen.out.write_text("\n".join(lines))
 

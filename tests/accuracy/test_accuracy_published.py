@@ -11,9 +11,11 @@ ROW = {
     "unit": "ms", "quality": "A", "run_id": "one", "engine_version": "",
 }  # fmt: skip
 
+PLAIN = published.Set("Splitwise", {})
+
 
 def mapped(**changes: str) -> dict[str, str]:
-    found = published.mapped(ROW | changes, {})
+    found = published.mapped(ROW | changes, PLAIN)
     assert isinstance(found, dict)
     return found
 
@@ -34,6 +36,13 @@ def test_inter_token_latency_at_a_context_is_a_decode_step() -> None:
     assert (row["metric"], row["isl"], row["osl"], row["concurrency"]) == ("tpot", "16671", "1", "1")
 
 
+def test_context_in_the_middle_of_an_answer_is_prompt_and_half_of_it() -> None:
+    middle = published.Set("NVIDIA Dynamo", {}, answer_tokens=500, cold=("Llama-2-70B",))
+    row = published.mapped(ROW | {"metric": "itl", "isl": "ctx=350", "concurrency_or_batch": "3"}, middle)
+    assert isinstance(row, dict)
+    assert (row["metric"], row["isl"], row["osl"]) == ("burst_tpot", "100", "500")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -43,7 +52,7 @@ def test_inter_token_latency_at_a_context_is_a_decode_step() -> None:
     ],
 )  # fmt: skip
 def test_a_row_that_is_not_mapped_has_a_reason(change: dict[str, str], reason: str) -> None:
-    found = published.mapped(ROW | change, {})
+    found = published.mapped(ROW | change, PLAIN)
     assert isinstance(found, str)
     assert reason in found
 

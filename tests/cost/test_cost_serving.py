@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal import IDEAL, SETTINGS, case, grouped, routed
 
-from optimizer.cost.bursts import batch_prefill, closed_loop_tokens_per_s, idle_ttft, turnover
+from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.serving import closed_loop, operate
-from optimizer.cost.step import Batch, prefill, step
+from optimizer.cost.step import Batch, decode, prefill, step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import Lengths, Slo, WorkloadSpec
 
@@ -58,6 +58,14 @@ def test_prompts_that_come_together_fill_the_budget_after_the_first() -> None:
     one, two = prefill(case(), 4096).total, prefill(case(), 4096, sequences=2).total
     assert batch_prefill(case(), traffic(4096), 16) == pytest.approx(one + 7.5 * two)
     assert batch_prefill(case(), traffic(4096), 1) == pytest.approx(one)
+
+
+def test_of_requests_sent_at_once_the_first_decode_while_the_others_are_prefilled() -> None:
+    load = traffic(4096, 101)
+    alone, prompt_s = decode(case(), 8, 4096 + 50.5).total, prefill(case(), 4096).total
+    others_s = batch_prefill(case(), load, 8) - prompt_s
+    assert burst_tpot(case(), load, 8) == pytest.approx(alone + others_s / 2 / 100)
+    assert burst_tpot(case(), load, 1) == pytest.approx(decode(case(), 1, 4096 + 50.5).total)
 
 
 def test_a_closed_loop_obeys_littles_law() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ideal import H100, IDEAL, SETTINGS, case, grouped, routed
+from ideal import FACTS, H100, IDEAL, SETTINGS, case, grouped, routed
 
 from optimizer.cost.case import Case
 from optimizer.cost.projections import compute_peak
@@ -99,6 +99,12 @@ def test_a_prefill_beyond_the_captured_sizes_is_launched_by_the_host() -> None:
     assert prefill(slow, 1024).total == pytest.approx(40e-3)
     # up to 512 tokens run in pieces: 4 layers x 3 launches x 0.1 ms
     assert prefill(slow, 512).total == pytest.approx(1.2e-3)
+
+
+def test_an_engine_that_tells_every_worker_anew_takes_longer_under_tp() -> None:
+    slow = FACTS.model_copy(update={"serial_step": 10e-3, "serial_step_growth": 0.5})
+    free, bound = case(tp=4), replace(case(tp=4), facts=slow)
+    assert decode(bound, 1, 1).total - decode(free, 1, 1).total == pytest.approx(20e-3)
 
 
 def test_decode_is_padded_to_the_captured_batch() -> None:
