@@ -3,6 +3,7 @@
 * TpoptError
   - InputError        what the user gave is wrong            exit 2
     - NoPathError     ranks are asked to sit where no working link joins them
+    - UnknownRateError  the bandwidth of a link on the way is nowhere given
   - InfeasibleError   the input is right, nothing fits       exit 1, carries the nearest miss
   - NoAnswerError     stopped before any answer was known    exit 3
   - VerificationError the checker disagrees with the solver  exit 70, a bug of ours
@@ -23,6 +24,10 @@ class InputError(TpoptError):
 
 class NoPathError(InputError):
     """GPUs of one replica do not reach each other: nodes are not joined, or a link on the way is down."""
+
+
+class UnknownRateError(InputError):
+    """A link that is needed has no bandwidth: neither the cluster nor the catalogue gives one; names the key."""
 
 
 class InfeasibleError(TpoptError):

@@ -8,7 +8,7 @@ from optimizer.cost.estimate import estimate
 from optimizer.cost.options import operating_points
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, version_facts
-from optimizer.errors import NoPathError
+from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec
 from optimizer.inputs.gpu import GpuSpec
@@ -73,15 +73,22 @@ class Shape:
 
 
 def shapes(
-    topology: Topology, classes: Sequence[NodeClass], layouts: Mapping[str, Sequence[Layout]], market: Market
+    topology: Topology,
+    classes: Sequence[NodeClass],
+    layouts: Mapping[str, Sequence[Layout]],
+    market: Market,
+    unknown: Callable[[UnknownRateError, Footprint], None],
 ) -> Iterator[Shape]:
-    """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type."""
+    """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type.
+
+    Seats that need a bandwidth that nobody gave are told to ``unknown`` and left out.
+    """
     prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
     joined = joins_nodes(topology)
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
-                for share, seats, paths, reserved in _ways(topology, classes, footprint):
+                for share, seats, paths, reserved in _ways(topology, classes, footprint, unknown):
                     for layout in same_degrees:
                         key = (layout, gpu_type, paths)
                         if key not in prices:
@@ -101,7 +108,12 @@ def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]
 Way = tuple[Share, tuple[tuple[str, ...], ...], Wiring, tuple[tuple[str, float], ...]]
 
 
-def _ways(topology: Topology, classes: Sequence[NodeClass], footprint: Footprint) -> Iterator[Way]:
+def _ways(
+    topology: Topology,
+    classes: Sequence[NodeClass],
+    footprint: Footprint,
+    unknown: Callable[[UnknownRateError, Footprint], None],
+) -> Iterator[Way]:
     """Yield the ways to use shared links: fair, and alone where that gives more."""
     fair: Wiring | None = None
     shares: tuple[Share, ...] = ("fair", "alone")
@@ -110,6 +122,9 @@ def _ways(topology: Topology, classes: Sequence[NodeClass], footprint: Footprint
         try:
             paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
         except NoPathError:
+            return
+        except UnknownRateError as error:
+            unknown(error, footprint)
             return
         if share == "alone" and (not reserved or paths == fair):
             return

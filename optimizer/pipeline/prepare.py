@@ -16,8 +16,8 @@ from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
-from optimizer.pipeline.scope import scope
-from optimizer.topology.classes import NodeClass, node_classes
+from optimizer.pipeline.scope import Unknown, scope
+from optimizer.topology.classes import NodeClass, joins_nodes, node_classes
 from optimizer.topology.graph import Topology, build
 
 MULTIPLE = 4
@@ -60,7 +60,10 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         raise refused(request, labels, max(usable.values()))
     for why in why_not(request, labels, max(usable.values())):
         progress(why)
-    priced = tuple(shapes(topology, classes, chosen, market))
+    unknown = Unknown()
+    priced = tuple(shapes(topology, classes, chosen, market, unknown.add))
+    if not priced and unknown.sizes:
+        raise InputError(unknown.notes()[0])
     progress(f"{len(priced)} shapes of {sum(map(len, chosen.values()))} layouts priced")
     columns = columns_of(topology, classes, priced, _prices(request))
     if not columns:
@@ -68,7 +71,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         raise InfeasibleError(
             f"no layout of {request.model.name} is admissible on cluster {cluster.name}",
             nearest_miss=found.misses,
-            remedies=found.remedies,
+            remedies=(*found.remedies, *unknown.notes()),
         )
     instance = Instance(
         classes=classes,
@@ -81,7 +84,6 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         survive=request.survive,
         own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
     )
-    tried = [layout for admissible in chosen.values() for layout in admissible]
     return Prepared(
         topology=topology,
         classes=classes,
@@ -89,7 +91,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         shapes=priced,
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
-        scope=tuple(scope(classes, tried, usable)),
+        scope=(*scope(classes, chosen, usable, joined=joins_nodes(topology)), *unknown.notes()),
     )
 
 

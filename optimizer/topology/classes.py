@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from optimizer.errors import UnknownRateError
 from optimizer.topology.bandwidth import leaf_terms
 from optimizer.topology.graph import Node, Topology
 from optimizer.topology.meeting import scale_up_parts
@@ -158,8 +159,16 @@ def _outward(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
     ports = (
         topology.graph.adj[nic][leaf]["bytes_per_s"] for nic, leaf in zip(member.nics, member.leaves, strict=False)
     )
-    shares = (boundary_bytes_per_s(topology, b) / max(1, sharers(topology, b)) for b in boundaries)
+    shares = (_fair_share(topology, boundary) for boundary in boundaries)
     return (len(member.via), len(member.nics), *ports, *shares)
+
+
+def _fair_share(topology: Topology, boundary: str) -> float | None:
+    """Return one way's part of a boundary; None where nobody gave its bandwidth."""
+    try:
+        return boundary_bytes_per_s(topology, boundary) / max(1, sharers(topology, boundary))
+    except UnknownRateError:
+        return None
 
 
 def _leaf_groups(topology: Topology) -> int:

@@ -99,22 +99,35 @@ def footprints(
 
     ``joined`` says whether nodes reach each other at all.
     """
-    world = ranks_per_stage * stages
-    nodes = sum(len(c.nodes) for c in classes)
-    for spread in range(1, (min(world, nodes) if joined else 1) + 1):
-        if world % spread:
-            continue
-        cuts = [_part_sizes(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
-        fillings = {(i, cut): _fillings(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}
+    for fillings, cuts in _spreads(classes, gpu_type, ranks_per_stage, stages, joined=joined):
         found = tuple(islice(_every(classes, fillings, cuts), MOST + 1))
         if len(found) > MOST:
             found = tuple(islice(_few(classes, fillings, cuts), FEW))
         yield from (Footprint(gpu_type, ranks_per_stage, slots) for slots in found)
 
 
+def all_tried(classes: Sequence[NodeClass], gpu_type: str, ranks_per_stage: int, stages: int, *, joined: bool) -> bool:
+    """Return whether ``footprints`` yields every one of them."""
+    spreads = _spreads(classes, gpu_type, ranks_per_stage, stages, joined=joined)
+    return all(len(tuple(islice(_every(classes, *spread), MOST + 1))) <= MOST for spread in spreads)
+
+
 Parts = tuple[tuple[int, ...], ...]
 Cuts = Sequence[tuple[int, ...]]
 Fillings = Mapping[tuple[int, tuple[int, ...]], tuple[Parts, ...]]
+
+
+def _spreads(
+    classes: Sequence[NodeClass], gpu_type: str, ranks_per_stage: int, stages: int, *, joined: bool
+) -> Iterator[tuple[Fillings, Cuts]]:
+    """Yield what each node may hold and what it is to hold, for one node, two, and so on."""
+    world = ranks_per_stage * stages
+    nodes = sum(len(c.nodes) for c in classes)
+    for spread in range(1, (min(world, nodes) if joined else 1) + 1):
+        if world % spread:
+            continue
+        cuts = [_part_sizes(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
+        yield {(i, cut): _fillings(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}, cuts
 
 
 def _every(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:

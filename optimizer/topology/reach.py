@@ -5,7 +5,7 @@ A boundary is a vertex whose way up is shared: a PCIe switch, a CPU socket, a NI
 
 from dataclasses import dataclass
 
-from optimizer.errors import InputError
+from optimizer.errors import InputError, UnknownRateError
 from optimizer.topology.graph import Gpu, Topology
 
 WAYS_UP = {
@@ -107,10 +107,11 @@ def _via(topology: Topology, parent: str, nics: tuple[str, ...]) -> tuple[str, .
 
 
 def rate(topology: Topology, u: str, v: str) -> float:
-    """Return the bytes/s of an arc; InputError names the key to give when it is not known."""
+    """Return the bytes/s of an arc; UnknownRateError names the key to give when it is not known."""
     arc = topology.graph.adj[u][v]
     if arc["bytes_per_s"] is None:
-        raise InputError(f"{arc['missing']}: missing, and the catalogue has none; give the bandwidth per direction")
+        key = arc["missing"]
+        raise UnknownRateError(f"{key}: missing, and the catalogue has none; give the bandwidth per direction")
     return float(arc["bytes_per_s"])
 
 
