@@ -11,7 +11,7 @@ import pytest
 from optimizer.cost.estimate import estimate
 from optimizer.cost.settings import resolve
 from optimizer.inputs import presets
-from optimizer.plan import Plan
+from optimizer.plan import FaultCost, Plan
 from optimizer.report.facts import case_of
 from optimizer.report.page import page, sentence
 from optimizer.report.page.charts import front_of
@@ -121,6 +121,12 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
     points = [(0.01, 5.0), (0.02, 4.0), (0.03, 9.0), (0.03, 8.0)]
     front = front_of([base.model_copy(update={"tpot_s": x, "output_tokens_per_s": y}) for x, y in points])
     assert [(one.tpot_s, one.output_tokens_per_s) for one in front] == [(0.01, 5.0), (0.03, 9.0)]
+
+
+def test_what_is_broken_is_told_with_its_cost(plan: Plan) -> None:
+    cost = FaultCost(fault="node02 GPU 5 is lost", overrides=(0,), value_without=40000.0, loss_fraction=0.25)
+    assert "What is broken" not in page(plan, "")
+    assert "node02 GPU 5 is lost: costs 25 % of throughput" in page(plan.model_copy(update={"faults": (cost,)}), "")
 
 
 def test_what_binds_is_said_in_words(plan: Plan) -> None:

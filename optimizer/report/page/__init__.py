@@ -5,6 +5,7 @@ from html import escape
 
 from optimizer.compare import candidate_label, replica_groups
 from optimizer.plan import Candidate, Plan
+from optimizer.report.damage import fault_lines
 from optimizer.report.loads import tips
 from optimizer.report.page import charts
 from optimizer.report.page.charts import Chart
@@ -30,6 +31,7 @@ def page(plan: Plan, plotly_js: str) -> str:
         section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
                  "memory and links.", f'<div class="scroll">{picture}</div>'),
         section("binds", "What binds", "", _list(binds(plan, topology, found))),
+        section("faults", "What is broken", "", _list(fault_lines(plan, amount))) if plan.faults else "",
         '<div class="two">', *map(chart_part, drawn), "</div>",
         section("candidates", "Comparison", "Every priced layout, each as equal replicas by itself; sortable.",
                  _candidates(plan.candidates)),
