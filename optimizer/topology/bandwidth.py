@@ -31,15 +31,22 @@ def wiring(topology: Topology, stages: Stages, share: Share = "fair") -> Wiring:
     """Return the paths of a replica whose stages hold these GPU ids in TP rank order.
 
     Rates are nominal, per direction. ``fair``: each GPU has its part of every shared boundary; ``alone``: the replica
-    has the whole of those it crosses. InputError: a GPU that holds no rank, nodes that are not joined, or a missing
-    bandwidth, with the key to give.
+    has the whole of those it crosses. InputError: a GPU that holds no rank, nodes that are not joined, a group with a
+    GPU that lost its NVLink, or a missing bandwidth, with the key to give.
     """
     key = ("wiring", _shape(topology, stages), share)
     if key not in topology.memo:
+        for stage in stages:
+            _keeps_off_nvlink_out(topology, stage)
         topology.memo[key] = _wiring(topology, stages, share)
     found = topology.memo[key]
     assert isinstance(found, Wiring)
     return found
+
+
+def group_path(topology: Topology, gpus: Sequence[str]) -> GroupPath:
+    """Return how any GPUs would meet with all links to themselves, those that lost NVLink included: over PCIe."""
+    return _wiring(topology, [tuple(gpus)], "alone").group
 
 
 def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> tuple[tuple[str, float], ...]:
@@ -162,6 +169,17 @@ def _meetings(topology: Topology, stages: Stages) -> list[Meeting]:
         raise InputError("stages: each holds equally many GPUs, at least one, and no GPU twice")
     pairs = [pair for here, there in pairwise(stages) for pair in zip(here, there, strict=True)]
     return [meet(topology, group) for group in (*stages, *pairs)]
+
+
+def _keeps_off_nvlink_out(topology: Topology, group: Sequence[str]) -> None:
+    """Raise NoPathError when some GPUs of a group lost their NVLink (or xGMI) and others did not.
+
+    One such GPU takes all of its group down to PCIe: eight GB300 fell from 507 to 33-52 GB/s.
+    """
+    off = [gpu for gpu in group if reach(topology, gpu).off_own_links]
+    if 0 < len(off) < len(group):
+        why = "lost its NVLink: it is left out of groups with GPUs that have theirs"
+        raise NoPathError(f"cluster {topology.cluster.name}: GPU {off[0]} {why}")
 
 
 def _wiring(topology: Topology, stages: Stages, share: Share) -> Wiring:

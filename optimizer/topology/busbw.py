@@ -12,7 +12,7 @@ from itertools import combinations
 import networkx as nx
 from networkx.algorithms.flow import boykov_kolmogorov
 
-from optimizer.topology.bandwidth import wiring
+from optimizer.topology.bandwidth import group_path, wiring
 from optimizer.topology.graph import Graph, Topology
 from optimizer.topology.meeting import Cell, scale_up_parts
 from optimizer.topology.reach import Reach, link_rate, rate, reach, socket_of
@@ -213,7 +213,7 @@ def _kind(topology: Topology, vertex: str) -> str:
 
 def _hierarchical(topology: Topology, gpus: Sequence[str]) -> float:
     """Return the bus bandwidth of an all-reduce in two pipelined levels: the slower level decides."""
-    path, n = wiring(topology, [tuple(gpus)], "alone").group, len(gpus)
+    path, n = group_path(topology, gpus), len(gpus)
     inside, domains = path.ranks / path.domains, path.domains
     seconds_per_byte = max(
         2 * (inside - 1) / inside / path.inner_bytes_per_s, 2 * (domains - 1) / domains / path.outer_bytes_per_s

@@ -42,6 +42,8 @@ class Reach:
     narrow_leaf: bool
     """Whether its leaves' uplinks carry less than their ports: only then are they a boundary."""
     narrow_pod: bool
+    off_own_links: bool
+    """Whether it has links of its own (NVLink, xGMI) and all of them are down."""
     crosses_rails: bool
     """Whether it reaches all rails of its unit without the spine: over NVLink and a peer's NIC (PXN)."""
 
@@ -86,6 +88,7 @@ def _reach(topology: Topology, gpu: Gpu) -> Reach:
         via=() if scaled_up else _via(topology, parent, nics), leaves=leaves, leaf=node.leaf, pod=node.pod,
         narrow_leaf=any(is_narrow(topology, leaf) for leaf in leaves),
         narrow_pod=node.pod is not None and is_narrow(topology, node.pod),
+        off_own_links=any(arc["kind"] in working for arc in arcs.values()) and not any(working.values()),
         crosses_rails=scaled_up or len(node.nics) == 1 or node.leaf in topology.graph,
     )  # fmt: skip
 

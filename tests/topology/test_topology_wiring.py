@@ -6,7 +6,7 @@ import pytest
 from topology_cases import HGX, PCIE, fault, on, topology
 
 from optimizer.errors import InputError, NoPathError
-from optimizer.topology.bandwidth import capacity, reservations, wiring
+from optimizer.topology.bandwidth import capacity, group_path, reservations, wiring
 from optimizer.topology.wiring import ALONE, GroupPath, HopPath
 
 INF = float("inf")
@@ -143,9 +143,11 @@ def test_a_dead_nic_sends_its_gpu_to_the_next_one() -> None:
     assert "n1/nic3" not in dict(reservations(dead, seats))
 
 
-def test_a_gpu_without_nvlink_drags_its_group_to_pcie_and_leaves_others_alone() -> None:
+def test_a_gpu_without_nvlink_is_left_out_of_groups_that_it_would_drag_to_pcie() -> None:
     box = topology(HGX, overrides=[fault("down", node="n1", gpu=2, link="nvlink")])
-    assert wiring(box, [on("n1", *range(8))]).group == GroupPath(8, 1, "host", 64e9, "local", INF)
+    with pytest.raises(NoPathError, match="n1/2 lost its NVLink"):
+        wiring(box, [on("n1", *range(8))])
+    assert group_path(box, on("n1", *range(8))) == GroupPath(8, 1, "host", 64e9, "local", INF)
     assert wiring(box, [on("n1", 0, 1, 3, 4)]).group.inner == "nvswitch"
     assert wiring(box, [on("n1", 1), on("n1", 2)]).hops == (HopPath("host", 64e9, 1),)
 
