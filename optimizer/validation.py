@@ -9,8 +9,8 @@ Error = (predicted - measured) / measured. Metrics, by the metric's name in the 
 kv_tokens: tokens of the engine's KV pool. ttft: first token of the first of ``concurrency`` prompts on an idle engine.
 tpot: seconds per token with ``concurrency`` requests in decode. burst_tpot: the mean of ``concurrency`` requests sent
 to an idle engine at once, prefill of later ones between the tokens of earlier ones included. batch_prefill_time: until
-the last of ``concurrency`` prompts has its token. closed_loop_output_tokens_per_s: steady window of a closed loop over
-``requests``.
+the last of ``concurrency`` prompts has its token. batch_output_tokens_per_s: ``concurrency`` requests sent at once,
+until the last has ended. closed_loop_output_tokens_per_s: steady window of a closed loop over ``requests``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,8 +21,8 @@ from typing import get_args
 
 from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, mean_context
 from optimizer.cost.case import Case
-from optimizer.cost.memory import kv_pool
-from optimizer.cost.serving import closed_loop
+from optimizer.cost.memory import kv_pool, sequences_that_fit
+from optimizer.cost.serving import batch_seconds, closed_loop
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.cost.step import decode
 from optimizer.errors import InputError
@@ -109,8 +109,7 @@ class Validation:
 
 def summary(errors: Sequence[float]) -> Errors:
     """Return mean and median absolute error and the mean error."""
-    absolute = [abs(error) for error in errors]
-    return Errors(len(errors), fmean(absolute), median(absolute), fmean(errors))
+    return Errors(len(errors), fmean(map(abs, errors)), median(map(abs, errors)), fmean(errors))
 
 
 def validate(
@@ -242,8 +241,7 @@ def one_node(gpu: GpuSpec, layout: Layout) -> Wiring:
 
 
 def _own_links(gpu: GpuSpec, layout: Layout) -> tuple[Medium, float]:
-    links = gpu.scale_up
-    if links is None or (links.kind == "bridge" and layout.world_size > 2):
+    if (links := gpu.scale_up) is None or (links.kind == "bridge" and layout.world_size > 2):
         return ("pcie" if gpu.peer_to_peer else "host"), gpu.pcie_bandwidth
     if links.kind == "mesh":
         return "mesh", (links.pair_bandwidth or links.bandwidth) * max(1, layout.ranks_per_stage - 1)
@@ -271,13 +269,17 @@ def predict(case: Case, row: Row, replicas: int = 1) -> float:
             return burst_tpot(case, workload, each, distinct)
         case "batch_prefill_time":
             return batch_prefill(case, workload, each, distinct)
+        case "batch_output_tokens_per_s":
+            places = sequences_that_fit(case, workload.isl.mean + workload.osl.mean)
+            return replicas * each * workload.osl.mean / batch_seconds(case, workload, each, places)
         case "closed_loop_output_tokens_per_s":
             return replicas * _closed_loop(case, row, workload, each, replicas, distinct)
         case _:
             raise InputError(f"metric: {metric!r} is not defined; known: {', '.join(METRICS)}")
 
 
-METRICS = ("kv_tokens", "ttft", "tpot", "batch_prefill_time", "closed_loop_output_tokens_per_s", "burst_tpot")
+METRICS = ("kv_tokens", "ttft", "tpot", "burst_tpot", "batch_prefill_time", "batch_output_tokens_per_s",
+           "closed_loop_output_tokens_per_s")  # fmt: skip
 
 
 def _closed_loop(

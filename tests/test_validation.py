@@ -48,7 +48,7 @@ def test_a_summary_is_mean_median_and_bias() -> None:
 def test_every_row_of_our_own_measurement_is_priced_within_the_published_errors() -> None:
     found = checked(*measured())
     assert found.unpriced == ()
-    assert set(found.metrics) == set(METRICS) - {"burst_tpot"}
+    assert set(found.metrics) == set(METRICS) - {"burst_tpot", "batch_output_tokens_per_s"}
     # what docs/accuracy.md says, with room for a refit
     assert found.metrics["kv_tokens"].mape < 0.003
     assert found.metrics["tpot"].mape < 0.025

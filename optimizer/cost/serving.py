@@ -9,9 +9,10 @@ below what the engine admits, and prompts queue for the step in progress and for
 from dataclasses import dataclass
 from math import sqrt
 
-from optimizer.cost.bursts import Turnover, front_end, turnover
+from optimizer.cost.bursts import Turnover, batch_prefill, front_end, mean_context, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.step import decode
 from optimizer.cost.waiting import autocorrelated, gamma_quantile, gated_queue, normal_quantile
 from optimizer.inputs.workload import WorkloadSpec
 
@@ -169,3 +170,14 @@ def _mean_below(most: float, crowding: float) -> float:
     z2 = ADMITTED**2
     middle = 2.0 * most + z2
     return float(2.0 * most**2 / (middle + sqrt(middle**2 - 4.0 * (1.0 - z2 * crowding) * most**2)))
+
+
+def batch_seconds(case: Case, workload: WorkloadSpec, requests: int, places: int) -> float:
+    """Return the seconds until the last of ``requests`` that reach the idle replica together has all its tokens.
+
+    ``places`` of them run at once; the others follow as in a closed loop.
+    """
+    running = max(1, min(requests, places, case.engine.max_num_seqs * case.layout.attn_dp))
+    decode_s = decode(case, running, mean_context(workload)).total
+    first_s = batch_prefill(case, workload, running) + (workload.osl.mean - 1) * decode_s
+    return first_s + (requests - running) / _loop(case, workload, running).requests_per_s

@@ -2,8 +2,9 @@
 
 Fitted to them: one host overhead per engine generation (``serial_step`` of the engine's facts).
 
-Splitwise: 9 ms for the vLLM of 2023, which sends every worker its inputs anew, more by 0.478 with every doubling of the
-TP group: that growth is not fitted here but what a fit of launches under TP1, TP2 and TP4 on our H200 host gave. Its
+Splitwise: 9 ms for the vLLM of 2023 (of 7, 8, 9 and 10, by the bias of its decode rows), which sends every worker its
+inputs anew, more by 0.478 with every doubling of the TP group: that growth is not fitted here but what a fit of
+launches under TP1, TP2 and TP4 on our H200 host gave, where it is weak evidence and not used. Its
 launch cost of 5 us (eager, no graphs) was picked from a grid, so that set has two host figures. What is left: its two
 hosts differ (decode takes 1.5 times as much host time on the A100 host as on the H100 host), and beyond 4096 tokens a
 step under TP4 and TP8 takes up to twice what its GEMM, attention and all-reduce do: about 1 ms more for each all-reduce
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import batches
 import fit_tables
 
 from optimizer.inputs.calibration import Calibration
@@ -110,7 +112,10 @@ def sets(data: Path) -> dict[str, tuple[list[dict[str, str]], list[str]]]:
     for name, known in SETS.items():
         results = [mapped(row, known) for row in rows if row["source"].startswith(known.source)]
         found[name] = ([r for r in results if isinstance(r, dict)], [r for r in results if isinstance(r, str)])
-    sources = tuple(known.source for known in SETS.values())
+    for name, source in batches.SETS.items():
+        results = [batches.mapped(row) for row in rows if row["source"].startswith(source)]
+        found[name] = ([r for r in results if isinstance(r, dict)], [r for r in results if isinstance(r, str)])
+    sources = (*(known.source for known in SETS.values()), *batches.SETS.values())
     others = [row["source"] for row in rows if not row["source"].startswith(sources)]
     found["Other sets"] = ([], [f"{source}: the set is not mapped" for source in others])
     return found

@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
+import batches
 import fit_tables
 import published
 import ranking
@@ -176,7 +177,7 @@ def kernel_section() -> list[str]:
 
 def published_section(data: Path) -> list[str]:
     """Return the section on sets that others published; every row that is dropped is counted with its reason."""
-    lines = ["## Published measurements", "", published.__doc__ or "", ""]
+    lines = ["## Published measurements", "", published.__doc__ or "", "", batches.__doc__ or "", ""]
     for name, (rows, dropped) in published.sets(data).items():
         found, least = check(rows, name), check(rows, name, at_bound=True)
         lines += [f"### {name}", ""]

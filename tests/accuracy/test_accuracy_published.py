@@ -1,5 +1,6 @@
 """The table of names and units by which others' measurements are read."""
 
+import batches
 import published
 import pytest
 
@@ -64,3 +65,26 @@ def test_every_name_in_the_tables_is_a_preset() -> None:
 
 def test_reasons_are_counted() -> None:
     assert published.counted(["a", "b", "a"]) == {"a": 2, "b": 1}
+
+
+BATCH = {
+    "source": "GPUStack performance-lab", "model": "Qwen3-8B", "gpu": "H100-SXM-80G", "tp": "1", "pp": "1", "dp": "1",
+    "ep": "1", "precision_w": "bf16", "isl": "1996.3", "osl": "99.9", "kind": "serving_burst", "quality": "A",
+    "concurrency_or_batch": "request burst, 500 prompts, rate=inf", "metric": "output_token_throughput",
+    "value": "1000", "unit": "tok/s total", "notes": "", "run_id": "one", "engine": "vLLM", "engine_version": "",
+}  # fmt: skip
+
+
+def test_a_burst_of_requests_is_a_batch_and_a_rate_of_all_tokens_is_that_of_its_output() -> None:
+    row = batches.mapped(BATCH)
+    assert isinstance(row, dict)
+    assert (row["metric"], row["concurrency"], row["isl"]) == ("batch_output_tokens_per_s", "500", "1996")
+    total = BATCH | {"kind": "static_batch", "metric": "total_token_throughput", "isl": "300", "osl": "100"}
+    row = batches.mapped(total | {"concurrency_or_batch": "4"})
+    assert isinstance(row, dict)
+    assert (row["value"], row["concurrency"]) == ("250.0", "4")
+
+
+def test_lengths_that_vary_and_nodes_that_nobody_joins_are_not_priced() -> None:
+    assert "vary" in batches.mapped(BATCH | {"isl": "217.4", "osl": "199.9"})
+    assert "nodes" in batches.mapped(BATCH | {"notes": "nodes=2.0; offline"})

@@ -7,7 +7,7 @@ from ideal import IDEAL, SETTINGS, case, grouped, routed
 
 from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, turnover
 from optimizer.cost.case import Case
-from optimizer.cost.serving import closed_loop, operate
+from optimizer.cost.serving import batch_seconds, closed_loop, operate
 from optimizer.cost.step import Batch, decode, prefill, step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import Lengths, Slo, WorkloadSpec
@@ -66,6 +66,14 @@ def test_of_requests_sent_at_once_the_first_decode_while_the_others_are_prefille
     others_s = batch_prefill(case(), load, 8) - prompt_s
     assert burst_tpot(case(), load, 8) == pytest.approx(alone + others_s / 2 / 100)
     assert burst_tpot(case(), load, 1) == pytest.approx(decode(case(), 1, 4096 + 50.5).total)
+
+
+def test_a_batch_ends_with_its_last_request_and_those_without_a_place_follow_as_in_a_closed_loop() -> None:
+    load = traffic(512, 65)
+    at_once = batch_prefill(real(), load, 32) + 64 * decode(real(), 32, 512 + 32.5).total
+    assert batch_seconds(real(), load, 32, 100) == pytest.approx(at_once)
+    later = 64 / closed_loop(real(), load, 32).requests_per_s
+    assert batch_seconds(real(), load, 96, 32) == pytest.approx(at_once + later)
 
 
 def test_a_closed_loop_obeys_littles_law() -> None:
