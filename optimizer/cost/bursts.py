@@ -90,6 +90,8 @@ class Turnover:
     """A step of decodes only."""
     mixed_s: float
     """A step that also prefills, through all stages."""
+    alone_s: float
+    """The same with a single prompt."""
     extra: Breakdown
     """What all steps that prefill add to steps of decodes only, on the station that limits the rate, while every
     request is renewed once."""
@@ -123,8 +125,8 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     together = min(_prompts_together(workload, running, max(1.0, budget / todo)), max(1.0, running - 1.0))
     others = max(0.0, running - 1.0) * chunks / together
     mixed_s, extra = mixed(together)
-    alone = extra if together == 1.0 else mixed(1.0)[1]
-    return Turnover(decode, mixed_s, extra * others + alone * chunks, (chunks + others) / micro, chunks)
+    alone_s, alone = (mixed_s, extra) if together == 1.0 else mixed(1.0)
+    return Turnover(decode, mixed_s, alone_s, extra * others + alone * chunks, (chunks + others) / micro, chunks)
 
 
 def _among(

@@ -71,6 +71,12 @@ class _Loop:
         """What one prompt adds to the steps of the others."""
         return self.turn.extra.total / max(1.0, self.running)
 
+    @property
+    def later_s(self) -> float:
+        """What a prompt takes beyond its part of one step: its way through further stages, and further chunks."""
+        way_s = max(0.0, self.turn.alone_s - self.turn.decode.total - self.prompt_s)
+        return way_s + (self.turn.chunks - 1) * self.turn.mixed_s
+
 
 def _loop(case: Case, workload: WorkloadSpec, running: float) -> _Loop:
     turn = turnover(case, workload, running)
@@ -136,7 +142,7 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
     loop = _loop(case, workload, running)
     rate, decode_s = loop.requests_per_s, loop.turn.decode.total
     waits = gated_queue(rate, decode_s, loop.prompt_s, workload.isl.cv)
-    least_s = loop.front_s + waits.least_s + (loop.turn.chunks - 1) * loop.turn.mixed_s
+    least_s = loop.front_s + waits.least_s + loop.later_s
     ttft_s, tpot_s = least_s + waits.mean_s, decode_s / (1.0 - min(BUSIEST, rate * loop.prompt_s))
     growing = running * crowding / (1.0 + running * crowding)
     varying = autocorrelated(1.0 - growing) * (growing * tpot_s) ** 2 * (1.0 / running + crowding)

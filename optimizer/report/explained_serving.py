@@ -70,6 +70,7 @@ class _Loop:
         )  # fmt: skip
         self.own_s = chunks * turn.mixed_s + start_s
         self.waiting = max(0, concurrency - limit)
+        self.alone_s = turn.alone_s
         self.prompt_s = turn.extra_s / max(1.0, self.running)
         self.prompt = fact("prompt", self.prompt_s, show_seconds(self.prompt_s), "extra / running", self.cycle)
 
@@ -108,9 +109,10 @@ class _Loop:
             "queue", waits.mean_s, show_seconds(waits.mean_s),
             "the rest of the step in progress, and prompts that came during it (gated M/G/1 at this rate)", self.prompt,
         )  # fmt: skip
-        later_s = waits.least_s + ((self.chunks.number or 1) - 1) * (self.mixed.number or 0.0)
-        own = fact("own prefill", later_s, show_seconds(later_s), "decode step + prompt + further chunks x mixed step",
-                   self.step, self.prompt, self.chunks, self.mixed)  # fmt: skip
+        later_s = waits.least_s + max(0.0, self.alone_s - step - self.prompt_s)
+        later_s += ((self.chunks.number or 1) - 1) * (self.mixed.number or 0.0)
+        way = "decode step + prompt, through all stages, + further chunks x mixed step"
+        own = fact("own prefill", later_s, show_seconds(later_s), way, self.step, self.prompt, self.chunks, self.mixed)
         formula = "front end + own prefill + queue"
         return fact(TTFT, stated.ttft_s, show_seconds(stated.ttft_s), formula, self.front, own, queue)
 

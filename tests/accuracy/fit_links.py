@@ -3,6 +3,7 @@
 import fit_tables
 
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.units import MIB
 
 Tree = dict[str, object]
 Rows = list[dict[str, str]]
@@ -37,44 +38,74 @@ def links(gpu: GpuSpec, published: str, rows: Rows) -> tuple[Tree, Tree]:
         return _switched(gpu, ours, gpu.scale_up.bandwidth)
     tree, errors = _library(ours, "pcie", gpu.pcie_bandwidth, (2,))
     host, more = _library(ours, "host", gpu.pcie_bandwidth, (4,))
-    return tree | host, errors | more
+    tree |= host
+    for kind, ranks in (("pcie", ("2",)), ("host", ("4", "8"))):
+        own, slips = _own(ours, kind, gpu.pcie_bandwidth, dict.fromkeys(ranks, "256 KiB"))
+        link = tree[kind]
+        assert isinstance(link, dict)
+        link["own"] = own
+        more |= slips
+    return tree, errors | more
 
 
-def _library(rows: Rows, kind: str, rate: float, sizes: tuple[int, ...]) -> tuple[Tree, Tree]:
+def _library(rows: Rows, kind: str, rate: float, sizes: tuple[int, ...], *, summed: bool = False) -> tuple[Tree, Tree]:
+    """Return what the library reaches; ``summed``: from five GPUs its all-reduce is no ring but summed in the switch."""
     operations: Tree = {"p2p": P2P[kind]}
     errors: Tree = {}
     for name, published in OPERATIONS.items():
-        chosen = [r for r in rows if r["library"] == "nccl" and r["op"] == published and int(r["num_gpus"]) in sizes]
+        ring = sizes[:2] if summed and name == "all_reduce" else sizes
+        chosen = [r for r in rows if r["library"] == "nccl" and r["op"] == published and int(r["num_gpus"]) in ring]
         fit = fit_tables.collective(chosen, published, rate)
-        base, hop, efficiency, ramp = fit.values
+        base, hop, efficiency, ramp, own_part = fit.values
+        if kind == "host" and name == "all_to_all":
+            efficiency *= PAIRS_CROSS
         operations[name] = {"base": base, "hop": hop, "efficiency": efficiency, "ramp": ramp}
+        if name != "all_reduce" and len(sizes) > 1:
+            operations[name] |= {"own_part": own_part}
         errors[f"{kind} {name}"] = fit.error()
     return {kind: {"operations": operations}}, errors
 
 
 def _switched(gpu: GpuSpec, rows: Rows, rate: float) -> tuple[Tree, Tree]:
     """Return NVSwitch links: the library's ring, the sum in the switch (from 5 GPUs, Hopper on), the engine's own."""
-    tree, errors = _library(rows, "nvswitch", rate, (2, 4) if gpu.architecture != "ampere" else (2, 4, 8))
+    tree, errors = _library(rows, "nvswitch", rate, (2, 4, 8), summed=gpu.architecture != "ampere")
     link = tree["nvswitch"]
     assert isinstance(link, dict)
-    graph = [r for r in rows if r["mode"] == "vllm_graph" and float(r["bytes"]) <= 64 * 2**20]
-    own: Tree = {}
-    for ranks, limit in OWN_LIMITS["ampere" if gpu.architecture == "ampere" else "hopper"].items():
-        fit = fit_tables.own_all_reduce([r for r in graph if r["num_gpus"] == ranks], rate)
-        own[ranks] = dict(zip(("base", "efficiency", "ramp"), fit.values, strict=True)) | {"limit": limit}
-        errors[f"nvswitch engine's own all-reduce of {ranks}"] = fit.error()
-    link["own"] = own
+    link["own"], more = _own(rows, "nvswitch", rate, OWN_LIMITS[gpu.architecture == "ampere"])
+    errors |= more
     if gpu.architecture != "ampere":
         eight = [r for r in rows if r["library"] == "nccl" and r["op"] == "all_reduce" and r["num_gpus"] == "8"]
-        summed = fit_tables.in_switch(eight, rate)
-        link["in_switch"] = dict(zip(("base", "efficiency", "ramp"), summed.values, strict=True)) | {"min_ranks": 5}
+        efficiency = IN_SWITCH[gpu.architecture]
+        summed = fit_tables.in_switch(eight, rate, efficiency)
+        base, ramp = summed.values
+        link["in_switch"] = {"base": base, "efficiency": efficiency, "ramp": ramp, "min_ranks": 5}
         errors["nvswitch all-reduce in the switch"] = summed.error()
     return tree, errors
 
 
+IN_SWITCH = {"hopper": 482 / 450 / 1.75, "blackwell": 838 / 900 / 1.75}
+"""Share of a port's rate at 8 to 16 GiB on 8 H200 and 8 B200: bus bandwidth over 2(n-1)/n (stas00/ml-engineering)."""
+
+PAIRS_CROSS = 4 / 3
+"""Four GPUs in pairs: each pair sends all that one of them holds to the other pair, where one domain would send 3/4."""
+
+
+def _own(rows: Rows, kind: str, rate: float, limits: dict[str, str]) -> tuple[Tree, Tree]:
+    """Return all-reduces as the engine runs them in a graph, by ranks, up to their limits, and the errors."""
+    most = 64 * MIB if kind == "nvswitch" else MIB
+    graph = [r for r in rows if r["mode"] == "vllm_graph" and float(r["bytes"]) <= most]
+    own: Tree = {}
+    errors: Tree = {}
+    for ranks, limit in limits.items():
+        fit = fit_tables.own_all_reduce([r for r in graph if r["num_gpus"] == ranks], rate)
+        own[ranks] = dict(zip(("base", "efficiency", "ramp"), fit.values, strict=True)) | {"limit": limit}
+        errors[f"{kind} engine's own all-reduce of {ranks}"] = fit.error()
+    return own, errors
+
+
 OWN_LIMITS = {
-    "ampere": {"2": "8 MiB", "4": "8 MiB", "8": "8 MiB"},
-    "hopper": {"2": "8 MiB", "4": "8 MiB", "8": "64 MiB"},
+    True: {"2": "8 MiB", "4": "8 MiB", "8": "8 MiB"},
+    False: {"2": "8 MiB", "4": "8 MiB", "8": "64 MiB"},
 }
 """Longest messages vLLM 0.24 keeps from NCCL (custom_all_reduce.py, symm_mem.py); from Hopper on, what its own kernel
 does not take goes to symmetric memory at 8 ranks, which the tables' graph rows include."""

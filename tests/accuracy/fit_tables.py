@@ -144,16 +144,21 @@ STEPS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "alltoall"
 
 
 def collective(rows: list[dict[str, str]], operation: str, rate: float) -> Fit:
-    """Return (base, seconds per step, efficiency, seconds per root megabyte) of one operation at all group sizes."""
+    """Return (base, seconds per step, efficiency, seconds per root megabyte, own part) of one operation.
+
+    A rank's own part shows in groups of several sizes only; the all-reduce has none.
+    """
     ranks, size, us = columns(rows, "num_gpus", "bytes", "latency_us")
     steps = STEPS[operation] * (ranks - 1)
-    volume = steps / ranks * size
+    most = 4.0 if operation != "all_reduce" and len(set(ranks)) > 1 else 1e-9
 
     def model(x: Sequence[float], mask: NDArray[np.bool_]) -> Floats:
         ramp = x[3] * np.sqrt(size[mask] / 1e6)
-        return np.asarray(x[0] + steps[mask] * x[1] + volume[mask] / (x[2] * rate) + ramp)
+        volume = (steps[mask] + x[4]) / ranks[mask] * size[mask]
+        return np.asarray(x[0] + steps[mask] * x[1] + volume / (x[2] * rate) + ramp)
 
-    return fitted(model, us / 1e6, [(5e-6, 0.0, 1e-4), (1e-6, 0.0, 2e-5), (0.7, 0.005, 1.0), (5e-6, 0.0, 1e-3)])
+    bounds = [(5e-6, 0.0, 1e-4), (1e-6, 0.0, 2e-5), (0.7, 0.005, 1.0), (5e-6, 0.0, 1e-3), (most / 10, 0.0, most)]
+    return fitted(model, us / 1e6, bounds)
 
 
 def own_all_reduce(rows: list[dict[str, str]], rate: float) -> Fit:
@@ -168,11 +173,14 @@ def own_all_reduce(rows: list[dict[str, str]], rate: float) -> Fit:
     return fitted(model, us / 1e6, [(4e-6, 0.0, 1e-4), (0.7, 0.01, 1.0), (2e-6, 0.0, 1e-3)])
 
 
-def in_switch(rows: list[dict[str, str]], rate: float) -> Fit:
-    """Return (base, efficiency, ramp) of an all-reduce that the switch sums: every rank moves the message once."""
+def in_switch(rows: list[dict[str, str]], rate: float, efficiency: float) -> Fit:
+    """Return (base, ramp) of an all-reduce that the switch sums: every rank moves the message once.
+
+    The efficiency is that of messages far longer than the tables hold.
+    """
     size, us = columns(rows, "bytes", "latency_us")
 
     def model(x: Sequence[float], mask: NDArray[np.bool_]) -> Floats:
-        return np.asarray(x[0] + size[mask] / (x[1] * rate) + x[2] * np.sqrt(size[mask] / 1e6))
+        return np.asarray(x[0] + size[mask] / (efficiency * rate) + x[1] * np.sqrt(size[mask] / 1e6))
 
-    return fitted(model, us / 1e6, [(1e-5, 0.0, 1e-4), (0.6, 0.05, 1.0), (5e-6, 0.0, 1e-3)])
+    return fitted(model, us / 1e6, [(1e-5, 0.0, 1e-4), (5e-6, 0.0, 1e-3)])

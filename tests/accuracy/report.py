@@ -208,10 +208,10 @@ def load_section() -> list[str]:
 LOAD = """\
 Llama-3.1-8B on one H200, steps priced alike on both sides: what differs is queueing only (tests/accuracy/simulate.py).
 Load is the share of the rate that 256 requests in flight would carry, or the number of clients. Means are within 10 %
-for chat and answers up to 0.9. Forms are too low where few long prompts fill a step (documents beyond 0.7: prompts that
-do not fit into what decodes leave of the token budget take a second step, which no form knows), in the TTFT of a
-closed loop of equal requests (prompts split at the budget, up to 40 %), and in the far tail of lengths that vary (p99
-of TTFT up to 30 %).""".splitlines()
+for chat and answers up to 0.9. Forms are too low for TPOT where few long prompts fill a step (documents: 17 % in the
+mean at 0.7, 40 % at 0.9, tails more: crowds last longer than the form knows), in the TTFT of a closed loop of equal
+requests (prompts that do not fit into what decodes leave of the token budget take a second step, up to 40 %), and in
+the far tail of lengths that vary (p99 of TTFT up to 30 %).""".splitlines()
 
 
 def _group(rows: Sequence[Row], prediction: Prediction) -> str:

@@ -200,6 +200,12 @@ def test_more_places_carry_a_higher_rate_of_random_arrivals(limit: int, more: in
     assert 0 < few.running < limit
 
 
+def test_under_random_arrivals_a_first_token_takes_no_less_than_its_prefill_through_all_stages() -> None:
+    for pp in (1, 2, 4):
+        load = operate(real(pp=pp), rated(isl=4096), 64)
+        assert load.ttft_s > prefill(real(pp=pp), 4096).total
+
+
 def test_without_a_percentile_bounds_are_on_the_mean() -> None:
     for load in (operate(real(), rated(), 64), closed_loop(real(), traffic(), 64)):
         assert (load.ttft_slo_s, load.tpot_slo_s) == (load.ttft_s, load.tpot_s)

@@ -47,6 +47,19 @@ def test_the_formulas_of_rates_and_latencies_give_the_numbers(plan: Plan) -> Non
     assert max(number(tpot, "decode step"), (cycle - own) / (osl - 1)) == pytest.approx(stated.tpot_s)
 
 
+def test_under_random_arrivals_the_formulas_give_the_numbers_too() -> None:
+    bare = handmade.plan(handmade.replica([("node01", [0, 1, 2, 3])], tp=2, pp=2))
+    load = bare.inputs.workload.model_copy(update={"request_rate": 4.0, "concurrency": None})
+    bare = bare.model_copy(update={"inputs": bare.inputs.model_copy(update={"workload": load})})
+    case = case_of(bare, bare.replicas[0], build(bare.inputs.cluster))
+    stated = estimate(case, load, 64)
+    facts = explain(bare.model_copy(update={"replicas": (bare.replicas[0].model_copy(update={"estimate": stated}),)}))
+    ttft, tpot = (named(facts, name)[0].inputs for name in ("TTFT of", "TPOT of"))
+    assert sum(one.number or 0.0 for one in ttft) == pytest.approx(stated.ttft_s)
+    taken = stated.requests_per_s * number(tpot, "prompt")
+    assert number(tpot, "decode step") / (1 - taken) == pytest.approx(stated.tpot_s)
+
+
 def test_a_step_is_the_sum_of_its_causes_and_gemm_the_sum_of_its_matrices(plan: Plan) -> None:
     step = named(explain(plan), "decode step")[0]
     parts = {one.name: one for one in step.inputs}
