@@ -198,7 +198,7 @@ def models(draw: st.DrawFn) -> ModelSpec:
 def _slo(draw: st.DrawFn) -> Slo:
     ttft = draw(st.sampled_from([None, None, "50 ms", "200 ms", "1 s"]))
     tpot = draw(st.sampled_from([None, None, "6 ms", "15 ms", "40 ms"]))
-    return Slo(ttft=ttft, tpot=tpot)
+    return Slo(ttft=ttft, tpot=tpot, percentile=draw(st.sampled_from([None, None, 90.0])))
 
 
 @st.composite

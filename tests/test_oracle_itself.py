@@ -174,6 +174,7 @@ def plain_best(instance: Instance) -> tuple[float, float] | None:
                     "ttft": (max(e.ttft_s for e in estimates), gpus),
                     "gpus": (gpus, -tokens),
                     "cost": (price, -tokens),
+                    "energy": (sum(where.gpus[gpu.type].tdp for r in plan for gpu in r.gpus), -tokens),
                 }[objective]
             )
     if not reached:
