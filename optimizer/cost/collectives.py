@@ -42,12 +42,18 @@ def link(calibration: Calibration, medium: Medium) -> Link:
 
 def _fitted(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
     """Return the library's seconds: latency by steps, volume by rate, and the slow middle sizes."""
-    return (
-        fit.base
-        + _steps(operation, ranks) * fit.hop
-        + volume_factor(operation, ranks) * message_bytes / (fit.efficiency * bytes_per_s)
-        + fit.ramp * sqrt(message_bytes / MB)
-    )
+    return _start(fit, operation, message_bytes, ranks) + _transfer(fit, operation, message_bytes, ranks, bytes_per_s)
+
+
+def _start(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int) -> float:
+    """Return the seconds that do not depend on the link's rate."""
+    return fit.base + _steps(operation, ranks) * fit.hop + fit.ramp * sqrt(message_bytes / MB)
+
+
+def _transfer(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
+    """Return the seconds of moving the message at the rate that the fit reaches."""
+    factor = volume_factor(operation, ranks) + (0.0 if operation == "p2p" else fit.own_part / ranks)
+    return factor * message_bytes / (fit.efficiency * bytes_per_s)
 
 
 def _flat_all_reduce(at: Link, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
@@ -55,16 +61,24 @@ def _flat_all_reduce(at: Link, message_bytes: float, ranks: int, bytes_per_s: fl
 
     The engine's own kernel up to its limit; else the library, which picks the faster of ring and in-switch reduction.
     """
-    own = at.own.get(ranks)
-    if own is not None and message_bytes <= own.limit:
-        volume = volume_factor("all_reduce", ranks) * message_bytes
-        return own.base + volume / (own.efficiency * bytes_per_s) + own.ramp * sqrt(message_bytes / MB)
+    own = _own_kernel(at, message_bytes, ranks, bytes_per_s)
+    if own is not None:
+        return own
     ring = _fitted(at.operations["all_reduce"], "all_reduce", message_bytes, ranks, bytes_per_s)
     switch = at.in_switch
     if switch is None or ranks < switch.min_ranks:
         return ring
     reduced = switch.base + message_bytes / (switch.efficiency * bytes_per_s) + switch.ramp * sqrt(message_bytes / MB)
     return min(ring, reduced)
+
+
+def _own_kernel(at: Link, message_bytes: float, ranks: int, bytes_per_s: float) -> float | None:
+    """Return the seconds of the engine's own all-reduce; None where it leaves the message to the library."""
+    own = at.own.get(ranks)
+    if own is None or message_bytes > own.limit:
+        return None
+    volume = volume_factor("all_reduce", ranks) * message_bytes
+    return own.base + volume / (own.efficiency * bytes_per_s) + own.ramp * sqrt(message_bytes / MB)
 
 
 def part(path: GroupPath, ranks: int) -> GroupPath:
@@ -91,31 +105,42 @@ def collective(calibration: Calibration, operation: Operation, message_bytes: fl
         if operation == "all_reduce":
             return _flat_all_reduce(at, message_bytes, path.ranks, path.inner_bytes_per_s)
         return _fitted(at.operations[operation], operation, message_bytes, path.ranks, path.inner_bytes_per_s)
+    if operation == "all_reduce" and path.outer in ("pcie", "host"):
+        own = _own_kernel(link(calibration, path.outer), message_bytes, path.ranks, path.outer_bytes_per_s)
+        if own is not None:
+            return own
     return _straddling(calibration, operation, message_bytes, path)
 
 
 def _straddling(calibration: Calibration, operation: Operation, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds of a collective over several domains: inside each, and between them, one after the other.
+    """Return the seconds of a collective over several domains: each level starts once, then all levels move in step.
 
-    Reduce-scatter inside leaves each rank 1/g of the message to exchange with its peers of other domains, so a domain
-    sends f(k) S in all over its boundary. All-to-all sends (k-1)/k of what its g ranks hold.
+    The library cuts a message into pieces, so that the slowest level decides (NCCL 2.30, tuning.cc: the least
+    bandwidth on the way, not the sum). Rings go around all ranks: every boundary carries what a link carries. Between
+    nodes an all-reduce may go by levels instead: a domain then sends f(k) S in all over its boundary. All-to-all sends
+    (k-1)/k of what the g ranks of a domain hold.
     """
     outer = link(calibration, path.outer)
     per_domain = path.ranks // path.domains
+    between = outer.operations[operation]
     sent_bytes = message_bytes * (per_domain if operation == "all_to_all" else 1)
-    between = _fitted(outer.operations[operation], operation, sent_bytes, path.domains, path.outer_bytes_per_s)
     if per_domain == 1:
-        return between
-    inner = link(calibration, path.inner)
-    rate = path.inner_bytes_per_s
-    if operation == "all_reduce":
-        inside = sum(
-            _fitted(inner.operations[half], half, message_bytes, per_domain, rate)
-            for half in ("reduce_scatter", "all_gather")
-        )  # fmt: skip
-    else:
-        inside = _fitted(inner.operations[operation], operation, message_bytes, per_domain, rate)
-    return between + inside
+        return _fitted(between, operation, sent_bytes, path.domains, path.outer_bytes_per_s)
+    crossing = _transfer(between, operation, sent_bytes, path.domains, path.outer_bytes_per_s)
+    start = _start(between, operation, sent_bytes, path.domains)
+    halves: tuple[Operation, ...] = ("reduce_scatter", "all_gather") if operation == "all_reduce" else (operation,)
+    fits = {half: link(calibration, path.inner).operations[half] for half in halves}
+    start += sum(_start(fit, half, message_bytes, per_domain) for half, fit in fits.items())
+    inside = sum(_transfer(fit, half, message_bytes, per_domain, path.inner_bytes_per_s) for half, fit in fits.items())
+    by_levels = max(inside, crossing)
+    if operation == "all_to_all":
+        return start + by_levels
+    within = link(calibration, path.inner).operations[operation]
+    around = max(
+        _transfer(within, operation, message_bytes, path.ranks, path.inner_bytes_per_s),
+        _transfer(between, operation, message_bytes, path.ranks, path.outer_bytes_per_s),
+    )
+    return start + (min(by_levels, around) if operation == "all_reduce" and path.outer == "rdma" else around)
 
 
 def hand_over(calibration: Calibration, message_bytes: float, hop: HopPath, ranks: int) -> float:

@@ -50,7 +50,10 @@ class FusedExperts(Roofline):
 
 
 class CollectiveFit(Record):
-    """t = base + steps * hop + volume / (efficiency * rate) + ramp * sqrt(message / 1 MB)."""
+    """t = base + steps * hop + volume / (efficiency * rate) + ramp * sqrt(message / 1 MB).
+
+    ``volume`` is what a rank sends, and ``own_part`` times 1/n of the message that it copies to itself.
+    """
 
     base: Seconds
     hop: Seconds
@@ -58,6 +61,8 @@ class CollectiveFit(Record):
     efficiency: Share
     ramp: Seconds = 0.0
     """Cost of mid-sized messages."""
+    own_part: Annotated[float, Field(ge=0)] = 0.0
+    """Time of copying a rank's own part, as a share of that of sending as much: why few ranks reach less."""
 
 
 class OwnAllReduce(Record):

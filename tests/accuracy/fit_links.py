@@ -49,7 +49,7 @@ def links(gpu: GpuSpec, published: str, rows: Rows) -> tuple[Tree, Tree]:
 
 
 def _library(rows: Rows, kind: str, rate: float, sizes: tuple[int, ...], *, summed: bool = False) -> tuple[Tree, Tree]:
-    """Return what the library reaches; ``summed``: from five GPUs its all-reduce is no ring but summed in the switch."""
+    """Return what the library reaches; ``summed``: from five GPUs the switch sums, which is no ring."""
     operations: Tree = {"p2p": P2P[kind]}
     errors: Tree = {}
     for name, published in OPERATIONS.items():
@@ -94,6 +94,8 @@ def _own(rows: Rows, kind: str, rate: float, limits: dict[str, str]) -> tuple[Tr
     """Return all-reduces as the engine runs them in a graph, by ranks, up to their limits, and the errors."""
     most = 64 * MIB if kind == "nvswitch" else MIB
     graph = [r for r in rows if r["mode"] == "vllm_graph" and float(r["bytes"]) <= most]
+    if kind != "nvswitch":  # before 0.24 two GPUs on PCIe went through NCCL
+        graph = [r for r in graph if r["file_version"] == max(row["file_version"] for row in graph)]
     own: Tree = {}
     errors: Tree = {}
     for ranks, limit in limits.items():
