@@ -1,5 +1,6 @@
 """What was chosen: replicas with their seats and estimates, the proof, and where it came from."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -68,7 +69,7 @@ class Replica(PlanRecord):
     engine: EngineSettings
     estimate: Estimate
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """The degrees as the cost room takes them."""
         return Layout(

@@ -1,6 +1,7 @@
 """The engine as it will be started: explicit choices win, the engine version's defaults fill the rest."""
 
 import re
+from functools import lru_cache
 
 from optimizer.cost.quantities import EngineSettings
 from optimizer.errors import InputError
@@ -29,10 +30,15 @@ def version_facts(spec: EngineSpec, version: str) -> EngineVersion:
 
 def _number(version: str, spec: EngineSpec) -> tuple[int, ...]:
     """Return the leading numbers of a version: "0.15.2rc1" is (0, 15, 2)."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
-    if found is None:
+    if (numbers := _numbers(version)) is None:
         raise InputError(f"engine.version: {version!r} is no version of {spec.name}; write it like {spec.latest}")
-    return tuple(int(part) for part in found[1].split("."))
+    return numbers
+
+
+@lru_cache(maxsize=256)
+def _numbers(version: str) -> tuple[int, ...] | None:
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    return None if found is None else tuple(int(part) for part in found[1].split("."))
 
 
 def size_default(facts: EngineVersion, gpu: GpuSpec) -> SizeDefault:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from optimizer.cost.quantities import Estimate, RankMemory
@@ -37,7 +38,7 @@ class Alone:
     value: float
     """Of the objective."""
 
-    @property
+    @cached_property
     def gpus(self) -> int:
         """GPUs of all replicas."""
         return sum(column.gpus for column in self.copies)

@@ -1,8 +1,10 @@
 """From seated replicas to a plan: what each replica is, what the deployment gives, and what is proven."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from optimizer.cost.quantities import EngineSettings
 from optimizer.cost.shapes import Market
+from optimizer.formulation.columns import Column
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.seating import Seated
@@ -22,12 +24,20 @@ UNITS: dict[ObjectiveName, str] = {
 }
 
 
-def replica_of(topology: Topology, market: Market, seated: Seated) -> Replica:
+def engines_of(topology: Topology, market: Market, columns: Iterable[Column]) -> dict[int, EngineSettings]:
+    """Return the engine's settings of each column, by its id: they do not depend on the seats."""
+    engines = {}
+    for column in {id(column): column for column in columns}.values():
+        paths = wiring(topology, column.shape.stages, column.shape.share)
+        case = market.case(column.layout, column.footprint.gpu_type, paths, column.point.concurrency)
+        engines[id(column)] = case.engine
+    return engines
+
+
+def replica_of(topology: Topology, market: Market, seated: Seated, engine: EngineSettings) -> Replica:
     """Return a replica on its actual seats; all seats of its footprint have the same price."""
     column, stages = seated.column, seated.stages
     layout, gpu_type, share = column.layout, column.footprint.gpu_type, column.shape.share
-    paths = wiring(topology, stages, share)
-    case = market.case(layout, gpu_type, paths, column.point.concurrency)
     reserved = reservations(topology, stages, share)
     return Replica(
         model=market.model.name,
@@ -44,7 +54,7 @@ def replica_of(topology: Topology, market: Market, seated: Seated) -> Replica:
         seats=tuple(_seats(topology, stages)),
         share=share,
         reservations=tuple(Reservation(domain=domain, bytes_per_s=rate) for domain, rate in reserved),
-        engine=case.engine,
+        engine=engine,
         estimate=column.point,
     )
 

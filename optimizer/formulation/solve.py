@@ -62,13 +62,15 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
                 _give_up(solver, status)
             break
         best = _better(best, solver, decisions, goal, proven=status == cp_model.OPTIMAL, tie=number >= asked)
+        last = solver
         if status != cp_model.OPTIMAL:
             break
         _keep(model, solver, decisions, goal)
     if best is None:
         return None
     unsolved = len(best.then_bounds) < len(instance.then)
-    return replace(best, proven=best.proven and not unsolved, interrupted=search.interrupted)
+    held = _held_by_all(last, decisions)
+    return replace(best, held=held, proven=best.proven and not unsolved, interrupted=search.interrupted)
 
 
 def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> NoReturn:
@@ -79,15 +81,15 @@ def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> NoRe
 def _better(
     before: Choice | None, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal, *, proven: bool, tie: bool
 ) -> Choice:
-    """Return the choice after one more goal: its seats, and what is proven of all goals so far."""
+    """Return the choice after one more goal, and what is proven of all goals so far; what nodes hold is read last."""
     bound = goal.read(solver.best_objective_bound)
-    replicas, held = _read(solver, decisions)
+    replicas = tuple(solver.value(var) for var in decisions.replicas)
     if before is None:
-        return Choice(replicas, held, proven, bound, goal.read(solver.objective_value))
+        return Choice(replicas, {}, proven, bound, goal.read(solver.objective_value))
     if tie:
-        return replace(before, replicas=replicas, held=held)
+        return replace(before, replicas=replicas)
     bounds = (*before.then_bounds, bound)
-    return replace(before, replicas=replicas, held=held, proven=before.proven and proven, then_bounds=bounds)
+    return replace(before, replicas=replicas, proven=before.proven and proven, then_bounds=bounds)
 
 
 def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal) -> None:
@@ -98,11 +100,11 @@ def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, decisions: Decisio
     model.add(goal.expression <= round(solver.objective_value))
 
 
-def _read(solver: cp_model.CpSolver, decisions: Decisions) -> tuple[tuple[int, ...], Held]:
+def _held_by_all(solver: cp_model.CpSolver, decisions: Decisions) -> Held:
     held: Held = {}
     for _, node_class, filling in decisions.classes():
         held |= _held(solver, node_class, filling)
-    return tuple(solver.value(var) for var in decisions.replicas), held
+    return held
 
 
 def _held(solver: cp_model.CpSolver, node_class: NodeClass, filling: Counted | Named) -> Held:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from optimizer.errors import VerificationError
 from optimizer.formulation.candidates import candidates
-from optimizer.formulation.readback import objective_of, replica_of, totals_of
+from optimizer.formulation.readback import engines_of, objective_of, replica_of, totals_of
 from optimizer.formulation.seating import seat
 from optimizer.formulation.solve import Choice
 from optimizer.formulation.survival import survival_of
@@ -26,7 +26,8 @@ def _survival(request: Request, known: Prepared, replicas: Sequence[Replica]) ->
 def planned(request: Request, known: Prepared, choice: Choice, *, alternatives: bool = True) -> Plan:
     """Return the plan of a choice, verified; ``alternatives``: with every layout by itself beside it."""
     seated = seat(known.topology, known.classes, known.instance.columns, choice)
-    replicas = tuple(replica_of(known.topology, known.market, one) for one in seated)
+    engines = engines_of(known.topology, known.market, (one.column for one in seated))
+    replicas = tuple(replica_of(known.topology, known.market, one, engines[id(one.column)]) for one in seated)
     survival = _survival(request, known, replicas)
     plan = Plan(
         status="optimal" if choice.proven else "feasible",

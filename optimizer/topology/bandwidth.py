@@ -51,6 +51,38 @@ def group_path(topology: Topology, gpus: Sequence[str]) -> GroupPath:
 
 def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> tuple[tuple[str, float], ...]:
     """Return (boundary, bytes/s per direction) set aside for a replica on each boundary it crosses, sorted by name."""
+    places = _places(topology, stages)
+    key = ("reservations", share, _shape(topology, stages))
+    if key not in topology.memo:
+        topology.memo[key] = _placed(_reservations(topology, stages, share), places)
+    found = topology.memo[key]
+    if found is None:
+        return _reservations(topology, stages, share)
+    assert isinstance(found, tuple)
+    return tuple(sorted((f"{places[place]}{rest}", rate) for place, rest, rate in found))
+
+
+def _places(topology: Topology, stages: Stages) -> tuple[str, ...]:
+    """Return the nodes, leaf groups and pods of a replica by occurrence."""
+    nodes = [topology.node(name) for name in dict.fromkeys(topology.gpu(gpu).node for stage in stages for gpu in stage)]
+    names = [name for node in nodes for name in (node.name, node.leaf, node.pod) if name is not None]
+    return tuple(dict.fromkeys(names))
+
+
+def _placed(
+    reserved: tuple[tuple[str, float], ...], places: tuple[str, ...]
+) -> tuple[tuple[int, str, float], ...] | None:
+    """Return boundaries as (place, rest of the name, bytes/s): alike in equal replicas; None if any has no place."""
+    found = []
+    for boundary, rate in reserved:
+        at = [n for n, place in enumerate(places) if boundary == place or boundary.startswith(f"{place}/")]
+        if len(at) != 1:
+            return None
+        found.append((at[0], boundary.removeprefix(places[at[0]]), rate))
+    return tuple(found)
+
+
+def _reservations(topology: Topology, stages: Stages, share: Share) -> tuple[tuple[str, float], ...]:
     shares = _Shares(topology, share, _crossings(_meetings(topology, stages)))
     return tuple((boundary, shares.reserved(boundary)) for boundary in sorted(shares.crossings))
 

@@ -8,6 +8,7 @@ written as counts per island and part, so that one footprint stands for all seat
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, combinations_with_replacement, islice, permutations, product, zip_longest
 
 from optimizer.topology.classes import NodeClass, node_islands, seat_order
@@ -51,7 +52,7 @@ class Footprint:
     ranks_per_stage: int
     slots: tuple[Slot, ...]
 
-    @property
+    @cached_property
     def gpus(self) -> int:
         """GPUs of the replica."""
         return sum(sum(slot.counts) for slot in self.slots)

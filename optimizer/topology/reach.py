@@ -159,8 +159,16 @@ _BELOW = {"leaf": ("port",), "pod": ("leaf-uplink",)}
 
 def leaf_switches(topology: Topology, leaf: str) -> tuple[str, ...]:
     """Return the leaf switches of a leaf group: itself when it is one switch, else those of its rails."""
-    members = (node for node in topology.node_by_name.values() if node.leaf == leaf)
-    return tuple(sorted({leaf for node in members for nic in node.nics for leaf in leaves_of(topology, nic)}))
+    key = ("leaf switches",)
+    if key not in topology.memo:
+        groups: dict[str, set[str]] = {}
+        for node in topology.node_by_name.values():
+            if node.leaf is not None:
+                groups.setdefault(node.leaf, set()).update(v for nic in node.nics for v in leaves_of(topology, nic))
+        topology.memo[key] = {group: tuple(sorted(switches)) for group, switches in groups.items()}
+    found = topology.memo[key]
+    assert isinstance(found, dict)
+    return tuple(found.get(leaf, ()))
 
 
 def leaves_of(topology: Topology, nic: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
@@ -12,6 +12,7 @@ from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.engine import EngineVersion
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.workload import EngineName
 from optimizer.layout import refusals
 from optimizer.plan import Plan, Replica, Seat
 from optimizer.topology.bandwidth import reservations, wiring
@@ -27,6 +28,11 @@ def agree(stated: float, recomputed: float) -> bool:
     return stated == recomputed or abs(stated - recomputed) <= TOLERANCE * max(abs(stated), abs(recomputed))
 
 
+@lru_cache(maxsize=16)
+def _facts(engine: EngineName, version: str) -> EngineVersion:
+    return version_facts(presets.load_engine(engine), version)
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """One replica of the plan with the GPUs of its seats; ``gpus`` is None when the seats are no real ones."""
@@ -40,7 +46,10 @@ class Claim:
     prices: dict[object, Estimate]
     """Fresh prices of all replicas so far, by everything that tells their cases apart: equal ones are priced once."""
 
-    @property
+    engines: dict[object, EngineSettings | str]
+    """Settings that the inputs imply, likewise."""
+
+    @cached_property
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """The GPU ids of each stage in TP order."""
         assert self.gpus is not None
@@ -71,6 +80,12 @@ class Claim:
     @cached_property
     def settings(self) -> EngineSettings | str:
         """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
+        key = (self.replica.gpu_type, self.replica.engine.max_num_seqs, self.replica.layout.world_size)
+        if key not in self.engines:
+            self.engines[key] = self._settings()
+        return self.engines[key]
+
+    def _settings(self) -> EngineSettings | str:
         choice, inputs = self.plan.inputs.workload.engine, self.plan.inputs
         if self.spec is None:
             return f"the cluster has no GPU type {self.replica.gpu_type}"
@@ -87,7 +102,7 @@ class Claim:
         """What holds for the engine's version, None when it is not known."""
         if isinstance(self.settings, str):
             return None
-        return version_facts(presets.load_engine(self.settings.name), self.settings.version)
+        return _facts(self.settings.name, self.settings.version)
 
     @cached_property
     def estimate(self) -> Estimate | str:
@@ -163,8 +178,9 @@ def gather(plan: Plan) -> Evidence:
     topology = build(plan.inputs.cluster)
     known = {gpu.id: gpu for gpu in topology.gpus}
     prices: dict[object, Estimate] = {}
+    engines: dict[object, EngineSettings | str] = {}
     claims = (
-        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known), prices)
+        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known), prices, engines)
         for number, replica in enumerate(plan.replicas)
     )
     return Evidence(plan, topology, tuple(claims))
@@ -173,6 +189,6 @@ def gather(plan: Plan) -> Evidence:
 def _gpus(replica: Replica, known: dict[str, Gpu]) -> tuple[Gpu, ...] | None:
     """Return the GPUs in rank order, None when one is unknown, seated twice, or their number is wrong."""
     ids = [seat.gpu for seat in sorted(replica.seats, key=lambda seat: seat.rank)]
-    if len(ids) != replica.layout.world_size or len(set(ids)) != len(ids) or not set(ids) <= set(known):
+    if len(ids) != replica.layout.world_size or len(set(ids)) != len(ids) or not all(gpu in known for gpu in ids):
         return None
     return tuple(known[gpu] for gpu in ids)

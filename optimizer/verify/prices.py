@@ -33,7 +33,12 @@ def engine_takes_the_load(evidence: Evidence) -> Iterator[str]:
 
 def memory_fits(evidence: Evidence) -> Iterator[str]:
     """What a rank holds stays within its GPU, and what the engine counts in its share stays within that share."""
+    seen = set()
     for claim in evidence.claims:
+        same = (id(claim.replica.estimate), id(claim.replica.engine), claim.replica.gpu_type)
+        if same in seen:
+            continue
+        seen.add(same)
         for rank in claim.replica.estimate.memory:
             if wrong := _overfull(claim, rank):
                 yield f"{claim.name} rank {rank.rank}: {wrong}"
@@ -99,8 +104,12 @@ def slos_are_met(evidence: Evidence) -> Iterator[str]:
 
 
 def _priced(evidence: Evidence) -> Iterator[tuple[Claim, Estimate]]:
+    """Yield the replicas that have a price; of those with the same stated and the same fresh one the first."""
+    seen = set()
     for claim in evidence.seated:
-        if not isinstance(claim.estimate, str):
+        pair = (id(claim.replica.estimate), id(claim.estimate))
+        if not isinstance(claim.estimate, str) and pair not in seen:
+            seen.add(pair)
             yield claim, claim.estimate
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from optimizer.layout import refusals
 from optimizer.verify.evidence import Claim, Evidence
+from optimizer.verify.forwarders import forwarding, meet
 
 
 def seats_exist(evidence: Evidence) -> Iterator[str]:
@@ -115,13 +116,26 @@ def _cut_off(claim: Claim) -> Iterator[str]:
     """Yield the ranks that no chain of live cables joins to the first; GPUs and NICs of others do not forward."""
     ids = [gpu for stage in claim.stages for gpu in stage]
     topology = claim.topology
+    if meet(topology, ids):
+        return
+    forwarders, adjacent = forwarding(topology), topology.graph.adj
     own = {*ids, *(nic for gpu in claim.gpus or () for nic in topology.node(gpu.node).nics)}
-    seen, waiting = {ids[0]}, deque(ids[:1])
+    entered: dict[str | int, list[str]] = defaultdict(list)
+    for vertex in own:
+        for before, cable in topology.graph.pred[vertex].items():
+            if before in forwarders.part_of and cable["bytes_per_s"] != 0:
+                entered[forwarders.part_of[before]].append(vertex)
+    seen: set[str | int] = {ids[0]}
+    waiting: deque[str | int] = deque(ids[:1])
     while waiting and not seen.issuperset(ids):
-        for vertex, cable in topology.graph.adj[waiting.popleft()].items():
-            foreign = topology.graph.nodes[vertex]["kind"] in ("gpu", "nic") and vertex not in own
-            if vertex not in seen and not foreign and cable["bytes_per_s"] != 0:
-                seen.add(vertex)
-                waiting.append(vertex)
+        place = waiting.popleft()
+        if isinstance(place, str):
+            live = (vertex for vertex, cable in adjacent[place].items() if cable["bytes_per_s"] != 0)
+            further = [forwarders.part_of.get(vertex, vertex) for vertex in live]
+        else:
+            further = [*entered[place], *forwarders.beyond[place]]
+        new = [v for v in further if v not in seen and (isinstance(v, int) or v in own)]
+        seen.update(new)
+        waiting.extend(new)
     if missing := [gpu for gpu in ids if gpu not in seen]:
         yield f"{claim.name}: no cable leads from {ids[0]} to {', '.join(missing)}"
