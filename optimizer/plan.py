@@ -255,9 +255,9 @@ class TradeOff(PlanRecord):
     """Of output tokens/s at this TPOT or on these GPUs."""
     gap: float
     tpot_s: float
-    """Of the slowest replica."""
+    """Of the slowest replica, at the workload's percentile if it has one, else the mean."""
     ttft_s: float
-    """Of the slowest replica."""
+    """Likewise."""
     gpus: int
     cost_per_h: float | None
     layout: str

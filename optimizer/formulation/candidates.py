@@ -98,7 +98,7 @@ def _summed(instance: Instance, copies: tuple[Column, ...], left: Choice | None,
     asked = None if demand is None else demand * instance.workload.osl.mean
     tokens = value("throughput", copies, asked)
     if left is not None and instance.objective == "throughput":
-        tokens = left.value  # what is left after the worst failure
+        tokens = min(left.value, asked or left.value)  # after the worst failure
     if asked is not None and tokens < asked * (1 - 1e-6):
         meets = False
     worth = tokens if instance.objective == "throughput" else value(instance.objective, copies, asked)

@@ -35,14 +35,16 @@ def capacity(request: Request, rates: Sequence[float], progress: Progress = sile
     return Capacity(objective=request.objective, points=points, largest=largest, currency=currency)
 
 
-def _at(request: Request, rate: float | None) -> Request:
-    """Return the question at one request rate; None: as much as the cluster takes."""
+def _at(request: Request, rate: float) -> Request:
+    """Return the question at one request rate."""
     workload = request.workload.model_copy(update={"request_rate": rate, "concurrency": None})
     return replace(request, workload=workload)
 
 
 def _largest(request: Request, known: Prepared) -> Need:
-    most = replace(_at(request, None), objective="throughput", then=())
+    """Return the most of a rate that no plan carries: arrivals are random as at all rates, and never limit it."""
+    beyond = max(c.point.requests_per_s / c.gpus for c in known.columns) * 2 * len(known.topology.gpus)
+    most = replace(_at(request, beyond), objective="throughput", then=())
     instance = replace(known.instance, columns=known.columns, objective="throughput", then=(), workload=most.workload)
     plan = _plan(most, replace(known, instance=replace(instance, columns=essential(instance))))
     if plan is None:

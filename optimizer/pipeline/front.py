@@ -65,12 +65,12 @@ def _level(request: Request, known: Prepared, most_gpus: int, *, by_tpot: bool) 
             return
         found = _measured(replace(known, instance=instance), choice, most_gpus)
         yield found
-        columns = tuple(c for c in columns if c.point.tpot_s < found.tpot_s * (1 - SAME)) if by_tpot else ()
+        columns = tuple(c for c in columns if c.point.tpot_slo_s < found.tpot_s * (1 - SAME)) if by_tpot else ()
 
 
 def _measured(known: Prepared, choice: Choice, most_gpus: int) -> _Found:
     chosen = [(c, n) for c, n in zip(known.instance.columns, choice.replicas, strict=True) if n]
-    slowest_s, used = max(c.point.tpot_s for c, _ in chosen), sum(c.gpus * n for c, n in chosen)
+    slowest_s, used = max(c.point.tpot_slo_s for c, _ in chosen), sum(c.gpus * n for c, n in chosen)
     return _Found(known, choice, choice.value, slowest_s, used, most_gpus)
 
 
@@ -87,7 +87,7 @@ def _of_plan(plan: Plan, slowest_s: float) -> TradeOff:
     objective, totals = plan.objective, plan.totals
     return TradeOff(
         status=plan.status, output_tokens_per_s=objective.value, bound=objective.bound, gap=objective.gap,
-        tpot_s=slowest_s, ttft_s=max(r.estimate.ttft_s for r in plan.replicas), gpus=totals.gpus,
+        tpot_s=slowest_s, ttft_s=max(r.estimate.ttft_slo_s for r in plan.replicas), gpus=totals.gpus,
         cost_per_h=totals.cost_per_h, layout=" + ".join(group.label for group in replica_groups(plan)),
     )  # fmt: skip
 
