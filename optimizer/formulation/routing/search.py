@@ -136,10 +136,13 @@ def _model(case: Case, goal: Goal, above: float) -> ladder.Ladder | joints.Joint
 
 
 def _solver(limits: Limits) -> cp_model.CpSolver:
+    """Return a solver with the limits of a round; one worker gives the same answer every time.
+
+    Not interleaved with more: OR-Tools 9.15 aborts there when one of its searches refutes a model while loading it.
+    """
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = limits.workers
     solver.parameters.random_seed = limits.seed
-    solver.parameters.interleave_search = limits.workers > 1
     if limits.effort is not None:
         solver.parameters.max_deterministic_time = limits.effort
     if limits.time_limit_s is not None:
