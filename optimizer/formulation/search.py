@@ -66,19 +66,23 @@ class Search:
 
     def _run(self, solver: cp_model.CpSolver, model: cp_model.CpModel, goal: Goal) -> cp_model.CpSolverStatus:
         """Solve in a thread of its own, so that this one hears signals and tells how far it is."""
-        news = _News(goal)
+        news, done = _News(goal), threading.Event()
         solver.best_bound_callback = news.on_bound
         found: list[cp_model.CpSolverStatus] = []
-        thread = threading.Thread(target=lambda: found.append(solver.solve(model, news)), daemon=True)
-        thread.start()
+
+        def work() -> None:
+            try:
+                found.append(solver.solve(model, news))
+            finally:
+                done.set()
+
+        threading.Thread(target=work, daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(TELL_EVERY_S)
-                if thread.is_alive():
-                    self.progress(news.line)
+            while not done.wait(TELL_EVERY_S):
+                self.progress(news.line)
         except (KeyboardInterrupt, NoAnswerError):
             solver.stop_search()
-            thread.join()
+            done.wait()  # not Thread.join: once a signal has interrupted it, it no longer waits
             if not self.limits.anytime:
                 raise
             self.interrupted = True

@@ -59,7 +59,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
         solver, status = search.minimize(model, goal)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             if best is None and status != cp_model.INFEASIBLE:
-                _give_up(solver, status)
+                _give_up(solver, status, interrupted=search.interrupted)
             break
         best = _better(best, solver, decisions, goal, proven=status == cp_model.OPTIMAL, tie=number >= asked)
         last = solver
@@ -73,7 +73,9 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     return replace(best, held=held, proven=best.proven and not unsolved, interrupted=search.interrupted)
 
 
-def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> NoReturn:
+def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus, *, interrupted: bool) -> NoReturn:
+    if interrupted:
+        raise NoAnswerError("stopped by the user before any plan was known")
     why = f"the solver stopped ({solver.status_name(status)}) before any plan was known"
     raise NoAnswerError(f"{why}; raise --time-limit")
 
