@@ -4,19 +4,21 @@ Inside a group no link binds: what leaves its machines at a layer boundary meets
 of machines has its own flow, which is open only when one starts where the other ends.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
 
 from optimizer.cost.pool import SINK, SOURCE, Machine, Pool, Run
-from optimizer.formulation.integers import requirement
 from optimizer.formulation.routing.bound import Worths
 from optimizer.formulation.routing.classes import MachineClass
 from optimizer.formulation.routing.terms import Goal, costs_of
 
 Choices = list[cp_model.IntVar]
+
+Key = tuple[str, str]
+"""Sender and receiver of a pipe; one of them may be a hub."""
 
 
 class Seat:
@@ -68,6 +70,8 @@ class Joints:
     seats: dict[str, Seat]
     flow: cp_model.IntVar
     links: dict[tuple[str, str], float]
+    pipes: dict[Key, cp_model.IntVar] = field(default_factory=dict)
+    joined: dict[Key, cp_model.IntVar] = field(default_factory=dict)
 
     def read(self, solver: cp_model.CpSolver) -> tuple[Run, ...]:
         """Return who holds what."""
@@ -78,19 +82,44 @@ class Joints:
             if solver.value(held)
         )
 
-    def hint(self, runs: Sequence[Run]) -> None:
-        """Start the search near a placement."""
-        chosen = {(run.machine, run.first, run.end) for run in runs}
+    def hint(self, runs: Sequence[Run], flows: Mapping[tuple[str, str], int]) -> None:
+        """Start the search from a placement and what flows through it, in quanta by (sender, receiver)."""
+        chosen = {run.machine: (run.first, run.end) for run in runs}
         for name, seat in self.seats.items():
-            for (first, end), held in seat.holds.items():
-                self.model.add_hint(held, int((name, first, end) in chosen))
+            for stretch, held in seat.holds.items():
+                self.model.add_hint(held, int(chosen.get(name) == stretch))
+        amounts = self._amounts(chosen, flows)
+        for key, pipe in self.pipes.items():
+            self.model.add_hint(pipe, amounts[key])
+        for pair, joined in self.joined.items():
+            self.model.add_hint(joined, int(pair in flows))
+        self.model.add_hint(self.flow, sum(flow for (sender, _), flow in flows.items() if sender == SOURCE))
 
-    def pipe(self, opened: Choices, rate: float) -> cp_model.IntVar:
+    def _amounts(self, chosen: Mapping[str, tuple[int, int]], flows: Mapping[tuple[str, str], int]) -> Counter[Key]:
+        """Return what flows through each pipe: to the other end, or into and out of a hub at a boundary."""
+        amounts = Counter[Key]()
+        for (sender, receiver), flow in flows.items():
+            if (sender, receiver) in self.pipes:
+                amounts[sender, receiver] += flow
+            else:
+                amounts[sender, _into(chosen[sender][1])] += flow
+                amounts[_out_of(chosen[sender][1]), receiver] += flow
+        return amounts
+
+    def pipe(self, key: Key, opened: Choices, rate: float) -> cp_model.IntVar:
         """Return a flow of at most ``rate`` tokens/s, nothing when none of the choices is taken."""
-        most = min(requirement(rate, self.goal.quantum), self.goal.most)
-        pipe = self.model.new_int_var(0, most, "")
+        most = self.goal.whole(rate)
+        self.pipes[key] = pipe = self.model.new_int_var(0, most, "")
         self.model.add(pipe <= most * cp_model.LinearExpr.sum(opened))
         return pipe
+
+
+def _into(boundary: int) -> str:
+    return f"hub {boundary} in"
+
+
+def _out_of(boundary: int) -> str:
+    return f"hub {boundary} out"
 
 
 def build(
@@ -123,8 +152,9 @@ def _machines_hold_one_run(joints: Joints) -> None:
 def _ends_are_linked(joints: Joints) -> None:
     """The source feeds machines that start at layer 0, the sink takes from those that end after the last."""
     for name, seat in joints.seats.items():
-        seat.taken.append(joints.pipe(seat.starting[0], joints.links.get((SOURCE, name), 0.0)))
-        seat.given.append(joints.pipe(seat.ending[joints.pool.num_layers], joints.links.get((name, SINK), 0.0)))
+        first, last = (SOURCE, name), (name, SINK)
+        seat.taken.append(joints.pipe(first, seat.starting[0], joints.links.get(first, 0.0)))
+        seat.given.append(joints.pipe(last, seat.ending[joints.pool.num_layers], joints.links.get(last, 0.0)))
     joints.model.add(sum(seat.taken[0] for seat in joints.seats.values()) == joints.flow)
 
 
@@ -134,8 +164,10 @@ def _groups_meet_in_hubs(joints: Joints, group: Sequence[str]) -> None:
         return
     members = [joints.seats[name] for name in group]
     for boundary in range(1, joints.pool.num_layers):
-        gives = [joints.pipe(seat.ending[boundary], seat.most) for seat in members]
-        takes = [joints.pipe(seat.starting[boundary], seat.most) for seat in members]
+        gives = [joints.pipe((seat.machine.id, _into(boundary)), seat.ending[boundary], seat.most) for seat in members]
+        takes = [
+            joints.pipe((_out_of(boundary), seat.machine.id), seat.starting[boundary], seat.most) for seat in members
+        ]
         joints.model.add(sum(gives) == sum(takes))
         for seat, give, take in zip(members, gives, takes, strict=True):
             seat.given.append(give)
@@ -148,12 +180,12 @@ def _pairs_meet_when_joined(joints: Joints, groups: Sequence[Sequence[str]]) -> 
         rate = joints.links.get((giver, taker), 0.0)
         if rate <= 0:
             continue
-        joined = joints.model.new_bool_var("")
+        joints.joined[giver, taker] = joined = joints.model.new_bool_var("")
         gives, takes = joints.seats[giver], joints.seats[taker]
         joints.model.add(gives.end == takes.first).only_enforce_if(joined)
         joints.model.add(gives.used == 1).only_enforce_if(joined)
         joints.model.add(takes.used == 1).only_enforce_if(joined)
-        pipe = joints.pipe([joined], rate)
+        pipe = joints.pipe((giver, taker), [joined], rate)
         gives.given.append(pipe)
         takes.taken.append(pipe)
 
@@ -168,7 +200,7 @@ def _pairs(groups: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
 def _machines_carry_what_they_can(joints: Joints) -> None:
     for seat in joints.seats.values():
         rates = (seat.machine.tokens_per_s[end - first - 1] for first, end in seat.holds)
-        most = [min(requirement(rate, joints.goal.quantum), joints.goal.most) for rate in rates]
+        most = [joints.goal.whole(rate) for rate in rates]
         joints.model.add(sum(seat.taken) <= cp_model.LinearExpr.weighted_sum(list(seat.holds.values()), most))
         joints.model.add(sum(seat.taken) == sum(seat.given))
 

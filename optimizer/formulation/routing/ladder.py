@@ -1,12 +1,12 @@
 """The search when no link binds: how many machines of a class hold which layers; they meet at the layer boundaries."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
-from optimizer.cost.pool import Run
-from optimizer.formulation.integers import requirement
+from optimizer.cost.pool import SOURCE, Run
 from optimizer.formulation.routing.bound import Worths
 from optimizer.formulation.routing.classes import MachineClass
 from optimizer.formulation.routing.terms import Goal, costs_of
@@ -38,12 +38,18 @@ class Ladder:
             for _ in range(solver.value(holders))
         )
 
-    def hint(self, runs: Sequence[Run]) -> None:
-        """Start the search near a placement."""
+    def hint(self, runs: Sequence[Run], flows: Mapping[tuple[str, str], int]) -> None:
+        """Start the search from a placement and what flows through it, in quanta by (sender, receiver)."""
         place = {name: index for index, one in enumerate(self.classes) for name in one.machines}
-        held = [(place[run.machine], run.first, run.num_layers) for run in runs]
-        for rung, holders in self.holders.items():
-            self.model.add_hint(holders, held.count(rung))
+        held = {run.machine: (place[run.machine], run.first, run.num_layers) for run in runs}
+        holders, through = Counter(held.values()), Counter[Rung]()
+        for (sender, _), flow in flows.items():
+            if sender in held:
+                through[held[sender]] += flow
+        self.model.add_hint(self.flow, sum(flow for (sender, _), flow in flows.items() if sender == SOURCE))
+        for rung in self.holders:
+            self.model.add_hint(self.holders[rung], holders[rung])
+            self.model.add_hint(self.through[rung], through[rung])
 
 
 def build(classes: Sequence[MachineClass], num_layers: int, goal: Goal, cut: Worths | None) -> Ladder:
@@ -77,8 +83,7 @@ def _machines_carry_what_they_can(ladder: Ladder) -> None:
     for rung, holders in ladder.holders.items():
         index, first, count = rung
         rate = ladder.classes[index].carries(first, count, ladder.num_layers)
-        most = min(requirement(rate, ladder.goal.quantum), ladder.goal.most)
-        ladder.model.add(ladder.through[rung] <= most * holders)
+        ladder.model.add(ladder.through[rung] <= ladder.goal.whole(rate) * holders)
 
 
 def _what_comes_goes(ladder: Ladder) -> None:

@@ -1,6 +1,6 @@
 """What flows through given layer runs, and over which links: a maximum flow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ortools.graph.python import max_flow  # type: ignore[import-untyped]
@@ -31,17 +31,30 @@ def carried(pool: Pool, runs: Sequence[Run]) -> Carried:
     """Return the most that flows through these runs; its value is the sum of a least cut, free of quanta."""
     arcs = _arcs(pool, runs)
     most = max((_within(pool, run) for run in runs), default=0.0) * max(1, len(runs))
-    if not arcs or most <= 0:
+    if most <= 0:
         return Carried(0.0, ())
     quantum = most / _STEPS
-    solver = max_flow.SimpleMaxFlow()
-    for arc in arcs:
-        solver.add_arc_with_capacity(arc.tail, arc.head, int(min(arc.link.tokens_per_s, most) / quantum))
-    solver.solve(0, 1)
+    solver = _solved(arcs, lambda rate: int(min(rate, most) / quantum))
     side = set(solver.get_source_side_min_cut())
     value = sum(min(arc.link.tokens_per_s, most) for arc in arcs if arc.tail in side and arc.head not in side)
     flows = ((arc.link, solver.flow(index) * quantum) for index, arc in enumerate(arcs))
     return Carried(value, tuple(Link(a.sender, a.receiver, f) for a, f in flows if a.sender != a.receiver and f > 0))
+
+
+def quanta(pool: Pool, runs: Sequence[Run], whole: Callable[[float], int]) -> dict[tuple[str, str], int]:
+    """Return what flows in whole quanta by (sender, receiver), each rate made ``whole``: for a search to start from."""
+    arcs = _arcs(pool, runs)
+    solver = _solved(arcs, whole)
+    flows = ((arc.link.sender, arc.link.receiver, solver.flow(index)) for index, arc in enumerate(arcs))
+    return {(sender, receiver): flow for sender, receiver, flow in flows if sender != receiver and flow > 0}
+
+
+def _solved(arcs: Sequence[_Arc], whole: Callable[[float], int]) -> max_flow.SimpleMaxFlow:
+    solver = max_flow.SimpleMaxFlow()
+    for arc in arcs:
+        solver.add_arc_with_capacity(arc.tail, arc.head, whole(arc.link.tokens_per_s))
+    solver.solve(0, 1)
+    return solver
 
 
 def _within(pool: Pool, run: Run) -> float:

@@ -11,7 +11,7 @@ from optimizer.cost.pool import EQUAL, Pool, Run
 from optimizer.formulation.routing import joints, ladder
 from optimizer.formulation.routing.bound import NOISE, least_worths
 from optimizer.formulation.routing.classes import MachineClass
-from optimizer.formulation.routing.network import carried
+from optimizer.formulation.routing.network import carried, quanta
 from optimizer.formulation.routing.terms import Goal, at_least, more_than
 from optimizer.formulation.solve import Limits
 
@@ -113,7 +113,7 @@ class _Clock:
 def _round(case: Case, state: State, asks: Asks, limits: Limits) -> State:
     goal, above = asks(state)
     model = _model(case, goal, above)
-    model.hint(state.runs)
+    model.hint(state.runs, quanta(case.pool, state.runs, goal.whole))
     solver = _solver(limits)
     status = solver.solve(model.model)
     if status == cp_model.INFEASIBLE:

@@ -22,6 +22,10 @@ class Goal:
     least: int
     most: int
 
+    def whole(self, rate: float) -> int:
+        """Return a rate in quanta, rounded up, at most all that is looked for."""
+        return min(requirement(rate, self.quantum), self.most)
+
     def tokens_per_s(self, quanta: float) -> float:
         """Return what quanta are."""
         return quanta * self.quantum
