@@ -73,7 +73,7 @@ def unsplittable(columns: Sequence[Column]) -> tuple[Column, ...]:
     A replica may be replaced by replicas that sit inside its pieces, or that span fewer of its equal pieces: they need
     no other GPUs, reserve no more on any link, and still sit on different nodes.
     """
-    worth = _Worth({}, {})
+    worth = _Worth({}, {}, {})
     kept = []
     for column in sorted(columns, key=lambda c: (c.gpus, len(c.pieces))):
         if worth.of_parts(column) < column.point.requests_per_s:
@@ -90,6 +90,8 @@ class _Worth:
     inside: dict[Taken, float]
     spread: dict[Piece, dict[int, float]]
     """By piece (its ``nodes`` set to 1) and number of nodes."""
+    rests: dict[Taken, float]
+    """What is left of larger pieces, summed up once: replicas come by size, so nothing smaller is learned later."""
 
     def learn(self, column: Column) -> None:
         """Remember a replica that crosses nothing, or that spans equal pieces inside a leaf group."""
@@ -126,5 +128,10 @@ class _Worth:
         for (other_class, part), rate in self.inside.items():
             if other_class == node_class and part != counts and all(p <= c for p, c in zip(part, counts, strict=True)):
                 left = tuple(c - p for c, p in zip(counts, part, strict=True))
-                reached = max(reached, rate + self._on((node_class, left)))
+                reached = max(reached, rate + self._rest((node_class, left)))
         return reached
+
+    def _rest(self, left: Taken) -> float:
+        if left not in self.rests:
+            self.rests[left] = self._on(left)
+        return self.rests[left]
