@@ -152,7 +152,7 @@ def _links(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
 def _outward(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
     """Return the fair shares of a GPU on its ways out."""
     boundaries = [*member.via, *sorted(member.nics)]
-    if member.narrow_leaf and (not member.crosses_rails or _leaf_groups(topology) > 1):
+    if member.narrow_leaf and (_leaf_groups(topology) > 1 or _rails_bind(topology)):
         boundaries += member.leaves
     if member.narrow_pod and member.pod:
         boundaries.append(member.pod)
@@ -176,6 +176,16 @@ def _leaf_groups(topology: Topology) -> int:
     if key not in topology.memo:
         topology.memo[key] = len({node.leaf for node in topology.node_by_name.values()})
     return int(topology.memo[key])
+
+
+def _rails_bind(topology: Topology) -> bool:
+    """Return whether some GPU cannot reach other rails over NVLink: whoever meets it may need the spine as well."""
+    key = ("rails bind",)
+    if key not in topology.memo:
+        kinds = {node.blueprint: node for node in topology.node_by_name.values()}
+        gpus = [gpu for node in kinds.values() for gpu in node.gpus if topology.gpu(gpu).placeable]
+        topology.memo[key] = not all(reach(topology, gpu).crosses_rails for gpu in gpus)
+    return bool(topology.memo[key])
 
 
 def _node_classes(topology: Topology) -> tuple[NodeClass, ...]:

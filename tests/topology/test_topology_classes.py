@@ -236,3 +236,11 @@ def test_islands_cover_every_gpu_that_can_hold_a_rank_once(template: dict[str, A
     found = topology(template, 3, overrides=[fault("reserved", node="n2", gpu=1)])
     seats = [gpu for node in found.nodes for island in node_islands(found, node) for gpu in island.gpus]
     assert sorted(seats) == sorted(gpu.id for gpu in found.gpus if gpu.placeable)
+
+
+def test_gpus_that_meet_one_off_nvlink_are_alike_only_with_equal_shares_of_their_rails() -> None:
+    broken = [fault("down", node="n1", nic=2), fault("down", node="n2", gpu=2, link="nvlink")]
+    found = topology(HGX, 4, fabric={"kind": "rail-clos", "oversubscription": 2.0}, overrides=broken)
+    for island in node_islands(found, "n3"):
+        assert len({wiring(found, [on("n2", 2), (gpu,)]) for gpu in island.gpus}) == 1
+    assert len(node_islands(found, "n3")) > 1
