@@ -19,13 +19,13 @@ from optimizer.topology.graph import Topology
 MOST = 8
 """Different faults that are repaired one at a time; more are only told together."""
 
-MOST_SHAPES = 6000
+MOST_SHAPES = 10_000
 """Priced shapes times repaired clusters: some seconds of pricing. Counted, not timed, so that answers repeat."""
 
 MOST_NODES = 256
 """Nodes up to which a question is asked again: beyond, each answer takes seconds by itself."""
 
-EFFORT = 2.0
+EFFORT = 8.0
 """Deterministic seconds of solving each repaired cluster; an answer that is not proven by then is not told."""
 
 
