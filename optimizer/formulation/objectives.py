@@ -67,6 +67,11 @@ def fewest_gpus(decisions: Decisions) -> Goal:
     return Goal(_weighted(decisions, [column.gpus for column in decisions.instance.columns]), float)
 
 
+def fewest_crossings(decisions: Decisions) -> Goal:
+    """Return how often replicas go on to one more node: of equal plans the compact one is taken."""
+    return Goal(_weighted(decisions, [len(column.pieces) - 1 for column in decisions.instance.columns]), float)
+
+
 def _most_tokens(decisions: Decisions) -> Goal:
     rates = [column.point.output_tokens_per_s for column in decisions.instance.columns]
     quantum = gain_quantum(rates)
@@ -107,9 +112,9 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 
 
 def goals(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
-    """Return what is asked, in its order, then the tie-break of the last."""
+    """Return what is asked, in its order, then the tie-break of the last, then replicas on as few nodes as can be."""
     found = [OBJECTIVES[name](model, decisions) for name in decisions.instance.objectives]
-    return (*(asked[0] for asked in found), *found[-1][1:])
+    return (*(asked[0] for asked in found), *found[-1][1:], fewest_crossings(decisions))
 
 
 def value(objective: ObjectiveName, chosen: Sequence[Column], demand_tokens_per_s: float | None) -> float:
