@@ -59,9 +59,10 @@ def _library(rows: Rows, kind: str, rate: float, sizes: tuple[int, ...], *, summ
         base, hop, efficiency, ramp, own_part = fit.values
         if kind == "host" and name == "all_to_all":
             efficiency *= PAIRS_CROSS
-        operations[name] = {"base": base, "hop": hop, "efficiency": efficiency, "ramp": ramp}
+        fitted = {"base": base, "hop": hop, "efficiency": efficiency, "ramp": ramp}
         if name != "all_reduce" and len(sizes) > 1:
-            operations[name] |= {"own_part": own_part}
+            fitted["own_part"] = own_part
+        operations[name] = fitted
         errors[f"{kind} {name}"] = fit.error()
     return {kind: {"operations": operations}}, errors
 

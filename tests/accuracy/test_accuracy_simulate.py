@@ -20,7 +20,7 @@ def test_the_closed_forms_stay_near_requests_played_one_by_one(
     asked = load.model_copy(update={"request_rate": 1.0} if loop == "open" else {})
     found = operate(replica, asked, limit)
     arrivals = {"rate": found.requests_per_s} if loop == "open" else {"clients": limit}
-    played = simulate.play(replica, load, 800, **arrivals)  # type: ignore[arg-type]
+    played = simulate.play(replica, load, 800, **arrivals)
     if loop == "closed":
         assert found.requests_per_s == pytest.approx(played.requests_per_s, rel=0.1)
     assert found.ttft_s == pytest.approx(played.at("ttft_s", None), rel=0.25)

@@ -180,8 +180,8 @@ def test_the_steady_state_is_that_of_many_waves() -> None:
     assert closed_loop(real(), traffic(), 64).requests_per_s * 256 == pytest.approx(many, rel=0.02)
 
 
-def rated(percentile: float | None = None, **more: object) -> WorkloadSpec:
-    return traffic(request_rate="1 /s", slo=Slo(percentile=percentile), **more)
+def rated(percentile: float | None = None, *, isl: int = 1024, osl: int = 256, cv: float = 0.0) -> WorkloadSpec:
+    return traffic(isl, osl, cv, request_rate="1 /s", slo=Slo(percentile=percentile))
 
 
 def test_under_random_arrivals_the_mean_in_flight_leaves_room_for_more() -> None:
