@@ -24,11 +24,6 @@ def be_quiet(*, quiet: bool) -> None:
     _quiet.set(quiet)
 
 
-def is_quiet() -> bool:
-    """Whether progress is left out."""
-    return _quiet.get()
-
-
 def progress(line: str) -> None:
     """Tell on stderr what is going on."""
     if not _quiet.get():

@@ -10,7 +10,7 @@ from optimizer.inputs.model import Scheme
 from optimizer.inputs.workload import KvScheme, WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.topology.wiring import ALONE, Wiring
-from optimizer.units import show_bytes, show_seconds
+from optimizer.units import show_seconds
 
 LARGEST_REPLICA = 128
 """GPUs up to which a larger replica is looked for."""
@@ -114,9 +114,3 @@ def smallest_replica(
         if not ledger(case, 1, tokens)[1]:
             return layout
     return None
-
-
-def capacity_line(estimate: Estimate) -> str:
-    """Return the ledger of the fullest rank in words."""
-    rank = max(estimate.memory, key=_fixed)
-    return f"{show_bytes(_fixed(rank))} of {show_bytes(rank.capacity_bytes)} before any KV"

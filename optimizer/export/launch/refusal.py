@@ -8,19 +8,11 @@ _BARE: dict[EngineName, tuple[str, ...]] = {
     "sglang": ("sglang", "slurm", "compose", "systemd"),
     "trtllm": ("trtllm",),
 }
-_PODS: dict[EngineName, tuple[str, ...]] = {
-    "vllm": ("lws", "dynamo", "llm-d"), "sglang": ("lws", "dynamo"), "trtllm": ("dynamo",),
-}  # fmt: skip
 
 
 def any_gpus(engine: EngineName) -> tuple[str, ...]:
     """Return the targets that start an engine on any GPUs of a node."""
     return _BARE[engine]
-
-
-def targets_of(engine: EngineName) -> tuple[str, ...]:
-    """Return the targets that start an engine."""
-    return _BARE[engine] + _PODS[engine]
 
 
 def refuse(where: str, why: str, can: tuple[str, ...] = (), remedy: str = "") -> InputError:
