@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
-from optimizer.inputs.workload import KvScheme, WorkloadSpec
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout
 
 SCHEMA_VERSION = 1
@@ -51,7 +52,9 @@ class Replica(PlanRecord):
     """One copy of a model on its seats."""
 
     model: str
-    role: Literal["both", "prefill", "decode"] = "both"
+    service: int = 0
+    """Place of its model and traffic among ``Inputs.services``."""
+    role: Role = "both"
     gpu_type: str
     tp: int
     pp: int
@@ -90,6 +93,22 @@ class Objective(PlanRecord):
     """Further objectives, each optimised among the plans that are best by those before it."""
 
 
+class Served(PlanRecord):
+    """What one of several models gets, or one whose prefill and decode are apart."""
+
+    service: int
+    model: str
+    replicas: int
+    gpus: int
+    requests_per_s: float
+    """Never more than its demand; with prefill and decode apart what both carry."""
+    output_tokens_per_s: float
+    ttft_s: float
+    """Mean over requests; with prefill and decode apart the KV transfer and the first decode step included."""
+    tpot_s: float
+    """Mean over requests."""
+
+
 class Totals(PlanRecord):
     """The deployment as a whole."""
 
@@ -105,11 +124,15 @@ class Totals(PlanRecord):
     currency: str | None = None
     power_w: float | None = None
     """The power limits (TDP) of all GPUs used: an upper bound on what they draw, hosts and network not counted."""
+    services: tuple[Served, ...] = ()
+    """By model, where there are several or prefill and decode are apart."""
 
 
 class Candidate(PlanRecord):
     """A priced layout, chosen or not: replicas of one shape on as many GPUs as they can use."""
 
+    service: int = 0
+    role: Role = "both"
     tp: int
     pp: int
     dp: int
@@ -146,8 +169,15 @@ class Inputs(PlanRecord):
     cluster: ClusterSpec
     model: ModelSpec
     workload: WorkloadSpec
-    more_models: tuple[ModelSpec, ...] = ()
-    """Further models that share the cluster."""
+    weight: float = 1.0
+    """Of this model's output tokens beside those of ``more``."""
+    more: tuple[Service, ...] = ()
+    """Further models that share the cluster, each with its own traffic."""
+
+    @cached_property
+    def services(self) -> tuple[Service, ...]:
+        """All models with their traffic, the first first."""
+        return (Service(model=self.model, workload=self.workload, weight=self.weight), *self.more)
 
 
 NO_WORKLOAD = "no workload given"

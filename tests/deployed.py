@@ -11,6 +11,7 @@ import handmade
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import EngineName
 from optimizer.plan import Inputs, Plan, Replica
 
@@ -68,7 +69,14 @@ def replica(
 def plan(replicas: list[Replica], models: list[ModelSpec], on: ClusterSpec | None = None) -> Plan:
     """Return a plan of these replicas and models."""
     first, *more = models
-    inputs = Inputs(cluster=on or cluster(), model=first, workload=handmade.workload(), more_models=tuple(more))
+    names = [model.name for model in models]
+    replicas = [one.model_copy(update={"service": names.index(one.model)}) for one in replicas]
+    inputs = Inputs(
+        cluster=on or cluster(),
+        model=first,
+        workload=handmade.workload(),
+        more=tuple(Service(model=model) for model in more),
+    )
     return handmade.plan(*replicas, inputs=inputs)
 
 

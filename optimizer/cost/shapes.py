@@ -13,7 +13,7 @@ from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.topology.bandwidth import Share, reservations, wiring
 from optimizer.topology.classes import NodeClass, joins_nodes
@@ -31,6 +31,9 @@ class Market:
     engine: EngineSpec
     gpus: Mapping[str, GpuSpec]
     calibrations: Mapping[str, Calibration]
+    service: int = 0
+    """Place of the model and its traffic among those that share the cluster."""
+    role: Role = "both"
 
     def case(self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int) -> Case:
         """Return a replica as it would be started for ``concurrency`` requests in flight."""
@@ -70,6 +73,9 @@ class Shape:
     points: tuple[Estimate, ...]
     miss: Estimate
     """The first point that does not fit or meet the objectives, else the last that does."""
+    service: int = 0
+    """Place of its model among those that share the cluster."""
+    role: Role = "both"
 
 
 def shapes(
@@ -94,7 +100,10 @@ def shapes(
                         if key not in prices:
                             price = market.price(layout, gpu_type, paths)
                             prices[key] = operating_points(price, market.workload, market.limit(gpu_type))
-                        yield Shape(layout, footprint, share, seats, reserved, *prices[key])
+                        points, miss = prices[key]
+                        yield Shape(
+                            layout, footprint, share, seats, reserved, points, miss, market.service, market.role
+                        )  # fmt: skip
 
 
 def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]]:

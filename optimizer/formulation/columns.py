@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.shapes import Shape
+from optimizer.inputs.workload import Role
 from optimizer.layout import Layout
 from optimizer.topology.bandwidth import capacity
 from optimizer.topology.classes import NodeClass
@@ -45,6 +46,16 @@ class Column:
     def layout(self) -> Layout:
         """The degrees of the replica."""
         return self.shape.layout
+
+    @property
+    def service(self) -> int:
+        """Place of its model among those that share the cluster."""
+        return self.shape.service
+
+    @property
+    def role(self) -> Role:
+        """What it does of a request."""
+        return self.shape.role
 
     @property
     def footprint(self) -> Footprint:

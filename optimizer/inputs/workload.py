@@ -9,6 +9,8 @@ from optimizer.inputs.schema import Bytes, Count, Fraction, PerSecond, Record, S
 
 KvScheme = Literal["bf16", "fp8"]
 EngineName = Literal["vllm", "sglang", "trtllm"]
+Role = Literal["both", "prefill", "decode"]
+"""What a replica does of a request: all of it, its prompt, or its answer; KV moves from the second to the third."""
 
 
 class Lengths(Record):
@@ -71,6 +73,8 @@ class WorkloadSpec(Record):
     """Weight precisions that may be chosen; None: the checkpoint's."""
     kv_cache: tuple[KvScheme, ...] = ("bf16",)
     engine: Annotated[EngineChoice, BeforeValidator(_engine)] = EngineChoice()
+    roles: tuple[Role, ...] = ("both",)
+    """What replicas may do: [both], [prefill, decode] for the two apart, or all three to let tpopt decide."""
     prefix_cache_hit: Fraction = 0.0
     """Share of the prompt found in the prefix cache."""
     margin: Annotated[Fraction, Field(lt=1)] = 0.0
@@ -82,6 +86,13 @@ class WorkloadSpec(Record):
             raise ValueError("request_rate and concurrency exclude each other: give the one that fits your traffic")
         if self.request_rate == 0:
             raise ValueError("request_rate: 0 requests/s ask for nothing; leave it out for a saturating load")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_pair(self) -> Self:
+        if set(self.roles) not in ({"both"}, {"prefill", "decode"}, {"both", "prefill", "decode"}):
+            raise ValueError("roles: prefill needs decode and decode needs prefill; write [both], [prefill, decode], "
+                             "or [both, prefill, decode]")  # fmt: skip
         return self
 
     @property

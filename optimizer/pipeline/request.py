@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Failure, ObjectiveName
 
@@ -22,6 +24,10 @@ class Request:
     cluster: ClusterSpec
     model: ModelSpec
     workload: WorkloadSpec = field(default_factory=WorkloadSpec)
+    weight: float = 1.0
+    """Of this model's output tokens beside those of ``more``."""
+    more: tuple[Service, ...] = ()
+    """Further models that share the cluster."""
     objective: ObjectiveName = "throughput"
     then: tuple[ObjectiveName, ...] = ()
     """Further objectives, each among the plans that are best by those before it."""
@@ -37,3 +43,8 @@ class Request:
     seed: int = 0
     faults: bool = True
     """Whether to solve again without each fault of the cluster."""
+
+    @cached_property
+    def services(self) -> tuple[Service, ...]:
+        """All models with their traffic, the first first."""
+        return (Service(model=self.model, workload=self.workload, weight=self.weight), *self.more)

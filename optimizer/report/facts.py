@@ -36,7 +36,7 @@ def fact(name: str, number: float, shown: str, formula: str = "", *inputs: Fact,
 
 def model_of(plan: Plan, replica: Replica) -> ModelSpec:
     """Return the model that a replica holds."""
-    every = (plan.inputs.model, *plan.inputs.more_models)
+    every = [service.model for service in plan.inputs.services]
     return next((model for model in every if model.name == replica.model), plan.inputs.model)
 
 

@@ -57,7 +57,7 @@ def tokens_per_s(plan: Plan, replica: Replica) -> float:
 
 
 def _hidden(plan: Plan, replica: Replica) -> int:
-    every = (plan.inputs.model, *plan.inputs.more_models)
+    every = [service.model for service in plan.inputs.services]
     return next((model.hidden for model in every if model.name == replica.model), plan.inputs.model.hidden)
 
 

@@ -49,6 +49,8 @@ class Wiring:
     """Between consecutive stages, ``pp - 1`` of them."""
     speed_factor: float = 1.0
     """Of the slowest GPU seated."""
+    exit: HopPath | None = None
+    """The way of KV to or from replicas elsewhere in the cluster; None where none is moved."""
 
 
 ALONE = GroupPath(1, 1, "local", float("inf"), "local", float("inf"))

@@ -57,7 +57,7 @@ def requests(plan: Plan, target: str, scratch: Path) -> Iterator[Request]:
     """Yield every engine command of an export, the checkpoint replaced by a folder with the model's config.json."""
     folders = {
         str(model.weights_path or model.name): write_model(model.name, scratch / "models")
-        for model in (plan.inputs.model, *plan.inputs.more_models)
+        for model in (service.model for service in plan.inputs.services)
     }
     for artifact in EXPORTERS[target](plan):
         for number, request in enumerate(_of(artifact, plan, folders, scratch)):
@@ -75,7 +75,7 @@ def _of(artifact: Artifact, plan: Plan, folders: dict[str, Path], scratch: Path)
 
 def _script(text: str, number: int, plan: Plan, folders: dict[str, Path], scratch: Path) -> Request:
     replica = plan.replicas[number]
-    model = next(m for m in (plan.inputs.model, *plan.inputs.more_models) if m.name == replica.model)
+    model = plan.inputs.services[replica.service].model
     return run_script(text, folders[str(model.weights_path or model.name)], scratch, program=replica.engine.name)
 
 

@@ -145,7 +145,7 @@ class Launch:
 
 def model_of(plan: Plan, replica: Replica) -> ModelSpec:
     """Return the specification of a replica's model; InputError when the plan does not hold it."""
-    for model in (plan.inputs.model, *plan.inputs.more_models):
+    for model in (service.model for service in plan.inputs.services):
         if model.name == replica.model:
             return model
     raise refuse(f"model {replica.model}", "the plan does not describe it", remedy="solve again")
