@@ -1,6 +1,7 @@
 """One replica to be priced: everything its cost depends on, and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from optimizer.cost.quantities import EngineSettings
 from optimizer.inputs.calibration import Calibration
@@ -12,13 +13,45 @@ from optimizer.topology.wiring import Wiring
 
 
 @dataclass(frozen=True)
+class Hardware:
+    """A type of GPU and its measured constants."""
+
+    gpu: GpuSpec
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
 class Case:
-    """A model in one layout on GPUs of one type, wired and served in one way."""
+    """A model in one layout on GPUs, wired and served in one way."""
 
     model: ModelSpec
     layout: Layout
     gpu: GpuSpec
+    """Of the first stage, beside which the engine's process runs; of all stages unless there is ``further``."""
     wiring: Wiring
     engine: EngineSettings
     facts: EngineVersion
     calibration: Calibration
+    further: tuple[Hardware, ...] = ()
+    """Of the second and later sections of the wiring, where the stages sit on several types of GPU."""
+
+    @property
+    def parts(self) -> "tuple[tuple[Case, range], ...]":
+        """The replica as cases on GPUs of one type, each with the stages it holds."""
+        return self._sections if self.further else ((self, range(self.layout.pp)),)
+
+    def at(self, stage: int) -> "Case":
+        """Return the case on the GPUs of one stage."""
+        return next(part for part, held in self.parts if stage in held) if self.further else self
+
+    @cached_property
+    def _sections(self) -> "tuple[tuple[Case, range], ...]":
+        """One case for each section of the wiring; kept, because constants are looked up by the identity of a case."""
+        found, first = [], 0
+        types = (Hardware(self.gpu, self.calibration), *self.further)
+        for section, hardware in zip(self.wiring.sections, types, strict=True):
+            paths = replace(self.wiring, group=section.group, speed_factor=section.speed_factor, sections=())
+            part = replace(self, gpu=hardware.gpu, calibration=hardware.calibration, wiring=paths, further=())
+            found.append((part, range(first, first + section.stages)))
+            first += section.stages
+        return tuple(found)

@@ -71,9 +71,12 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
 
 
 def notes(case: Case) -> tuple[str, ...]:
-    """Return what in this price is not measured on this GPU."""
-    media = (case.wiring.group.inner, case.wiring.group.outer, *sorted({hop.medium for hop in case.wiring.hops}))
-    return _notes(Same(case.model), case.gpu.id, Same(case.calibration), media, case.layout.weights)
+    """Return what in this price is not measured on its GPUs."""
+    hops, said = sorted({hop.medium for hop in case.wiring.hops}), []
+    for one, _ in case.parts:
+        media = (one.wiring.group.inner, one.wiring.group.outer, *hops)
+        said.append(_notes(Same(case.model), one.gpu.id, Same(one.calibration), media, case.layout.weights))
+    return said[0] if len(said) == 1 else tuple(dict.fromkeys(note for notes in said for note in notes))
 
 
 @lru_cache(maxsize=1024)
@@ -107,6 +110,13 @@ def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> floa
     attention replicas (k-1)/k each; stages on other nodes pass on hidden state and residual, each of k domains its
     part. A request's last token is never fed back.
     """
+    per_token = max([_crossing_per_token(one, held) for one, held in case.parts])
+    tokens_per_s = requests_per_s * (new_tokens(workload) + workload.osl.mean - 1)
+    return tokens_per_s * per_token * work(case.at(0)).hidden_bytes
+
+
+def _crossing_per_token(case: Case, held: range) -> float:
+    """Return what the busiest of some stages on GPUs of one type send for each token, in hidden states."""
     constants, layout, group = work(case), case.layout, case.wiring.group
     per_token = 0.0
     if group.outer == "rdma":
@@ -114,10 +124,9 @@ def _crossing(case: Case, workload: WorkloadSpec, requests_per_s: float) -> floa
         reduced, gathered = 2.0 * (peers - 1) / peers / layout.attn_dp, 2.0 * (group.domains - 1) / group.domains
         per_token = max([
             sum([n * (kind.all_reduces * reduced + kind.exchanges * gathered)
-                 for n, kind in zip(shape.counts, constants.kinds, strict=True)])
-            for shape in constants.shapes
+                 for n, kind in zip(constants.shapes[index].counts, constants.kinds, strict=True)])
+            for index in set(constants.order[held.start : held.stop])
         ])  # fmt: skip
     if any(hop.medium == "rdma" for hop in case.wiring.hops):
         per_token += 2.0 / (group.domains if group.outer == "rdma" else 1)
-    tokens_per_s = requests_per_s * (new_tokens(workload) + workload.osl.mean - 1)
-    return tokens_per_s * per_token * constants.hidden_bytes
+    return per_token

@@ -96,8 +96,9 @@ def _reasons(case: Case, stage: int, held: _Holdings, cache: StageCache, sequenc
     rank = f"rank {stage * case.layout.ranks_per_stage} (stage {stage})"
     free = _pool(case, held)
     outside = held.activations + held.overhead + held.capacity
-    if not held.counts_activations and outside > case.gpu.memory:
-        return [f"{rank} needs {show_bytes(outside)} of {show_bytes(case.gpu.memory)}: {_terms(held, 0.0, '')}"]
+    memory = case.at(stage).gpu.memory
+    if not held.counts_activations and outside > memory:
+        return [f"{rank} needs {show_bytes(outside)} of {show_bytes(memory)}: {_terms(held, 0.0, '')}"]
     longest = cache.request_bytes(case.engine.max_model_len)
     each = ceil(sequences / case.layout.attn_dp)
     running = each * cache.sequence_bytes(min(tokens, case.engine.max_model_len))
@@ -156,7 +157,7 @@ def _holdings(case: Case, stage: int) -> _Holdings:
     """Return what a rank of ``stage`` holds; the engine's share decides what the pool may take."""
     weights = _loaded_bytes(_Same(case.model), case.layout, stage)
     activations, overhead = activation_bytes(case, stage), _overhead_bytes(case)
-    visible, share = case.gpu.memory, case.engine.gpu_memory_utilization
+    visible, share = case.at(stage).gpu.memory, case.engine.gpu_memory_utilization
     match case.facts.share_of:
         case "total":
             capacity = int(share * visible) - case.engine.reserve_bytes

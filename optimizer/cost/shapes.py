@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.cost.case import Case
+from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import operating_points
 from optimizer.cost.quantities import Estimate
@@ -15,10 +15,11 @@ from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout
-from optimizer.topology.bandwidth import Share, reservations, wiring
+from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.footprints import Footprint, first_seats, footprints
 from optimizer.topology.graph import Topology
+from optimizer.topology.shares import Share
 from optimizer.topology.wiring import Wiring
 
 
@@ -36,27 +37,33 @@ class Market:
     role: Role = "both"
 
     def case(self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int) -> Case:
-        """Return a replica as it would be started for ``concurrency`` requests in flight."""
-        gpu, choice = self.gpus[gpu_type], self.workload.engine
+        """Return a replica as it would be started for ``concurrency`` requests in flight.
+
+        Its GPUs are of ``gpu_type``, or where the paths have sections, of theirs; the one with least memory sets what
+        the engine chooses by itself.
+        """
+        types = [section.gpu_type for section in paths.sections] or [gpu_type]
+        gpu, choice = min((self.gpus[name] for name in types), key=lambda spec: spec.memory), self.workload.engine
         version = choice.version or self.engine.latest
         return Case(
             model=self.model,
             layout=layout,
-            gpu=gpu,
+            gpu=self.gpus[types[0]],
             wiring=paths,
             engine=resolve(choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size),
             facts=version_facts(self.engine, version),
-            calibration=self.calibrations[gpu_type],
+            calibration=self.calibrations[types[0]],
+            further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
         )
 
     def price(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], Estimate]:
         """Return the estimate of one replica as a function of its concurrency."""
         return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n)
 
-    def limit(self, gpu_type: str) -> int:
-        """Return the most requests the engine keeps in flight on this GPU."""
+    def limit(self, *gpu_types: str) -> int:
+        """Return the most requests the engine keeps in flight on GPUs of these types."""
         facts = version_facts(self.engine, self.workload.engine.version or self.engine.latest)
-        return self.workload.engine.max_num_seqs or most_sequences(facts, self.gpus[gpu_type])
+        return self.workload.engine.max_num_seqs or min(most_sequences(facts, self.gpus[name]) for name in gpu_types)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, log2
 
 from optimizer.cost.case import Case
@@ -22,6 +23,7 @@ from optimizer.cost.operators import (
 )  # fmt: skip
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.work import LayerWork, StageWork, Work, work
+from optimizer.topology.wiring import HopPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +95,40 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
 
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
-    constants = work(case)
     rows = _rows(case, batch)
-    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
-    shapes = [_stage(case, constants, layers, shape, batch, rows) for shape in constants.shapes]
-    stages = [shapes[index] for index in constants.order]
+    stages = [stage for part, held in case.parts for stage in _stages(part, held, batch, rows)]
     if not case.wiring.hops:
         return tuple(stages)
-    return tuple(_with_hand_overs(case, stages, 2.0 * rows * constants.hidden_bytes))
+    return tuple(_with_hand_overs(case, stages, 2.0 * rows * work(case.at(0)).hidden_bytes))
+
+
+def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdown]:
+    """Return the seconds of stages in a row on GPUs of one type."""
+    constants = work(case)
+    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
+    order = constants.order[held.start : held.stop]
+    shapes = {
+        index: _stage(case, constants, layers, constants.shapes[index], batch, rows) for index in dict.fromkeys(order)
+    }
+    return [shapes[index] for index in order]
 
 
 def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:
-    """Return the stages with a station for each hand-over of hidden state and residual of every row."""
-    group, hops = case.wiring.group, case.wiring.hops
-    sent = {
-        hop: Breakdown(pipeline=hand_over(case.calibration, message_bytes, hop, case.layout.tp)) for hop in set(hops)
-    }
+    """Return the stages with a station for each hand-over of hidden state and residual of every row.
+
+    Between two types of GPU the one that takes longer decides.
+    """
+    sent: dict[tuple[HopPath, int, int], Breakdown] = {}
     passed: list[Breakdown] = []
-    for hop, stage in zip(hops, stages, strict=False):
-        passed += [stage + sent[hop]] if hop.medium in (group.inner, group.outer) else [stage, sent[hop]]
+    senders = [part for part, held in case.parts for _ in held]
+    for hop, stage, (here, there) in zip(case.wiring.hops, stages, pairwise(senders), strict=False):
+        key = (hop, id(here), id(there))
+        if key not in sent:
+            ends = (here,) if here is there else (here, there)
+            slower_s = max([hand_over(end.calibration, message_bytes, hop, case.layout.tp) for end in ends])
+            sent[key] = Breakdown(pipeline=slower_s)
+        group = here.wiring.group
+        passed += [stage + sent[key]] if hop.medium in (group.inner, group.outer) else [stage, sent[key]]
     return [*passed, stages[-1]]
 
 

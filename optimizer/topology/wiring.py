@@ -41,6 +41,16 @@ class HopPath:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Stages in a row on GPUs of one type, the slowest group standing for all of them."""
+
+    gpu_type: str
+    stages: int
+    group: GroupPath
+    speed_factor: float
+
+
+@dataclass(frozen=True)
 class Wiring:
     """All paths of one replica, the slowest group standing for all of its stages."""
 
@@ -51,6 +61,14 @@ class Wiring:
     """Of the slowest GPU seated."""
     exit: HopPath | None = None
     """The way of KV to or from replicas elsewhere in the cluster; None where none is moved."""
+    sections: tuple[Section, ...] = ()
+    """Runs of stages on GPUs of one type, where the stages sit on several; else empty."""
+
+
+def ring_rate(path: GroupPath) -> tuple[float, float, float]:
+    """Order paths by what a ring over them carries, slowest first."""
+    slow, fast = sorted((path.inner_bytes_per_s, path.outer_bytes_per_s))
+    return slow, fast, -path.domains
 
 
 ALONE = GroupPath(1, 1, "local", float("inf"), "local", float("inf"))
