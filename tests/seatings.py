@@ -21,8 +21,9 @@ from optimizer.inputs import presets
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout, layouts
-from optimizer.topology.bandwidth import Share, reservations, wiring
+from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.graph import Gpu, Topology
+from optimizer.topology.shares import Share
 from optimizer.topology.wiring import Wiring
 
 SHARES: tuple[Share, ...] = ("fair", "alone")

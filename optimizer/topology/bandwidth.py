@@ -1,30 +1,17 @@
 """What the ranks of one replica may send to each other, and what that sets aside on every boundary they cross."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, TypeAlias
 
 from optimizer.errors import InputError, NoPathError
+from optimizer.topology.alike import Reserved, Stages, remembered, shape
 from optimizer.topology.cuts import least_direct_cut
 from optimizer.topology.graph import Topology
 from optimizer.topology.meeting import Cell, Level, Meeting, meet, pcie_levels
-from optimizer.topology.reach import (
-    boundary_bytes_per_s,
-    is_narrow,
-    leaf_switches,
-    leaves_of,
-    link_rate,
-    reach,
-    sharers,
-)
-from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Wiring
-
-Share: TypeAlias = Literal["fair", "alone"]
-Stages: TypeAlias = Sequence[Sequence[str]]
-
-_UNSHARED = float("inf")
+from optimizer.topology.reach import boundary_bytes_per_s, leaf_switches, link_rate, reach
+from optimizer.topology.sections import sections
+from optimizer.topology.shares import UNSHARED, Share, Shares, crossings, least, levels_of
+from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Wiring, ring_rate
 
 
 def wiring(topology: Topology, stages: Stages, share: Share = "fair") -> Wiring:
@@ -34,7 +21,7 @@ def wiring(topology: Topology, stages: Stages, share: Share = "fair") -> Wiring:
     has the whole of those it crosses. InputError: a GPU that holds no rank, nodes that are not joined, a group with a
     GPU that lost its NVLink, or a missing bandwidth, with the key to give.
     """
-    key = ("wiring", _shape(topology, stages), share)
+    key = ("wiring", shape(topology, stages), share)
     if key not in topology.memo:
         for stage in stages:
             _keeps_off_nvlink_out(topology, stage)
@@ -49,42 +36,25 @@ def group_path(topology: Topology, gpus: Sequence[str]) -> GroupPath:
     return _wiring(topology, [tuple(gpus)], "alone").group
 
 
-def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> tuple[tuple[str, float], ...]:
+def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> Reserved:
     """Return (boundary, bytes/s per direction) set aside for a replica on each boundary it crosses, sorted by name."""
-    places = _places(topology, stages)
-    key = ("reservations", share, _shape(topology, stages))
-    if key not in topology.memo:
-        topology.memo[key] = _placed(_reservations(topology, stages, share), places)
-    found = topology.memo[key]
-    if found is None:
-        return _reservations(topology, stages, share)
-    assert isinstance(found, tuple)
-    return tuple(sorted((f"{places[place]}{rest}", rate) for place, rest, rate in found))
+    return remembered(topology, stages, share, lambda: _reservations(topology, stages, share))
 
 
-def _places(topology: Topology, stages: Stages) -> tuple[str, ...]:
-    """Return the nodes, leaf groups and pods of a replica by occurrence."""
-    nodes = [topology.node(name) for name in dict.fromkeys(topology.gpu(gpu).node for stage in stages for gpu in stage)]
-    names = [name for node in nodes for name in (node.name, node.leaf, node.pod) if name is not None]
-    return tuple(dict.fromkeys(names))
+def _reservations(topology: Topology, stages: Stages, share: Share) -> Reserved:
+    return set_aside(topology, share, levels_crossed(topology, stages))
 
 
-def _placed(
-    reserved: tuple[tuple[str, float], ...], places: tuple[str, ...]
-) -> tuple[tuple[int, str, float], ...] | None:
-    """Return boundaries as (place, rest of the name, bytes/s): alike in equal replicas; None if any has no place."""
-    found = []
-    for boundary, rate in reserved:
-        at = [n for n, place in enumerate(places) if boundary == place or boundary.startswith(f"{place}/")]
-        if len(at) != 1:
-            return None
-        found.append((at[0], boundary.removeprefix(places[at[0]]), rate))
-    return tuple(found)
-
-
-def _reservations(topology: Topology, stages: Stages, share: Share) -> tuple[tuple[str, float], ...]:
-    shares = _Shares(topology, share, _crossings(_meetings(topology, stages)))
+def set_aside(topology: Topology, share: Share, levels: Iterable[Level]) -> Reserved:
+    """Return what a replica whose GPUs cross these cuts takes of each boundary."""
+    shares = Shares(topology, share, crossings(levels))
     return tuple((boundary, shares.reserved(boundary)) for boundary in sorted(shares.crossings))
+
+
+def levels_crossed(topology: Topology, stages: Stages) -> Iterator[Level]:
+    """Yield the cuts that a replica's own groups cross."""
+    for meeting in _meetings(topology, stages):
+        yield from levels_of(meeting)
 
 
 def capacity(topology: Topology, domain_id: str) -> float:
@@ -104,90 +74,6 @@ def capacity(topology: Topology, domain_id: str) -> float:
     raise InputError(
         f"cluster {topology.cluster.name}: no domain {domain_id!r}; it is a node, PCIe switch, NIC or leaf"
     )
-
-
-# -- replicas of equal shape ---------------------------------------------------------------------------------------
-
-
-def _shape(topology: Topology, stages: Stages) -> tuple[object, ...]:
-    """Return what the wiring of a replica depends on: seats by kind of node, nodes, leaves and pods by occurrence."""
-    numbers: dict[object, int] = {}
-    nodes: dict[str, tuple[object, ...]] = {}
-    seats = []
-    for stage in stages:
-        for gpu_id in stage:
-            gpu = topology.gpu(gpu_id)
-            if gpu.node not in nodes:
-                node = topology.node(gpu.node)
-                marks = (node.leaf, node.pod, node.nvlink_domain)
-                nodes[gpu.node] = (
-                    node.blueprint, leaf_terms(topology, gpu.node),
-                    *(mark and numbers.setdefault((i, mark), len(numbers)) for i, mark in enumerate(marks)),
-                )  # fmt: skip
-            seats.append((numbers.setdefault(gpu.node, len(numbers)), gpu.local_index))
-        seats.append((-1, -1))
-    return (*seats, *nodes.values())
-
-
-def leaf_terms(topology: Topology, node: str) -> tuple[object, ...]:
-    """Return what each NIC of a node gets of the fabric: its port, its part of the leaf's and of the pod's uplinks."""
-    key = ("leaf terms", node)
-    if key not in topology.memo:
-        record = topology.node(node)
-        pods = (_part(topology, record.pod),) if record.pod else ()
-        topology.memo[key] = tuple(
-            (topology.graph.adj[nic][leaf]["bytes_per_s"], _part(topology, leaf), *pods)
-            for nic in record.nics
-            for leaf in leaves_of(topology, nic)
-        )
-    found = topology.memo[key]
-    assert isinstance(found, tuple)
-    return found
-
-
-def _part(topology: Topology, boundary: str) -> tuple[float, int, bool]:
-    return boundary_bytes_per_s(topology, boundary), sharers(topology, boundary), is_narrow(topology, boundary)
-
-
-# -- shares --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Shares:
-    """What one GPU of the replica gets of each boundary."""
-
-    topology: Topology
-    share: Share
-    crossings: Counter[str]
-    """Ways of the replica's GPUs over each boundary."""
-
-    def of(self, boundary: str) -> float:
-        """Return bytes/s of one way."""
-        ways = self.crossings[boundary] if self.share == "alone" else sharers(self.topology, boundary)
-        return boundary_bytes_per_s(self.topology, boundary) / ways
-
-    def reserved(self, boundary: str) -> float:
-        """Return bytes/s of all ways."""
-        if self.share == "alone":
-            return boundary_bytes_per_s(self.topology, boundary)
-        return self.of(boundary) * self.crossings[boundary]
-
-
-def _crossings(meetings: Sequence[Meeting]) -> Counter[str]:
-    """Return the ways over each boundary; a GPU that crosses it in several groups still has one share of it."""
-    ways: dict[tuple[str, tuple[str, ...]], None] = {}
-    for meeting in meetings:
-        for level in _all_levels(meeting):
-            for gpu, series in level.ways.items():
-                ways |= dict.fromkeys((gpu, parallel) for parallel in series)
-    return Counter(boundary for _, parallel in ways for boundary in parallel)
-
-
-def _all_levels(meeting: Meeting) -> Iterator[Level]:
-    yield from meeting.levels
-    if meeting.inner in ("pcie", "host"):
-        for part in meeting.parts:
-            yield from pcie_levels(part)
 
 
 # -- rates ---------------------------------------------------------------------------------------------------------
@@ -216,35 +102,29 @@ def _keeps_off_nvlink_out(topology: Topology, group: Sequence[str]) -> None:
 
 def _wiring(topology: Topology, stages: Stages, share: Share) -> Wiring:
     meetings = _meetings(topology, stages)
-    shares = _Shares(topology, share, _crossings(meetings))
+    shares = Shares(topology, share, crossings(level for meeting in meetings for level in levels_of(meeting)))
     paths = [_path(meeting, shares) for meeting in meetings]
     groups, pairs = paths[: len(stages)], paths[len(stages) :]
     tp = len(stages[0])
     hops = tuple(_hop(pairs[start : start + tp]) for start in range(0, len(pairs), tp))
     speed = min(topology.gpu(gpu).speed_factor for stage in stages for gpu in stage)
-    return Wiring(group=min(groups, key=_ring), hops=hops, speed_factor=speed)
-
-
-def _ring(path: GroupPath) -> tuple[float, float, float]:
-    """Order paths by what a ring over them carries, slowest first."""
-    slow, fast = sorted((path.inner_bytes_per_s, path.outer_bytes_per_s))
-    return slow, fast, -path.domains
+    return Wiring(min(groups, key=ring_rate), hops, speed, sections=sections(topology, stages, groups))
 
 
 def _hop(pairs: Sequence[GroupPath]) -> HopPath:
     """Return the way between two stages, the slowest pair of ranks standing for all."""
-    slowest = min(pairs, key=_ring)
+    slowest = min(pairs, key=ring_rate)
     medium = slowest.inner if slowest.outer == "local" else slowest.outer
     return HopPath(medium, min(slowest.inner_bytes_per_s, slowest.outer_bytes_per_s), len(pairs))
 
 
-def _path(meeting: Meeting, shares: _Shares) -> GroupPath:
+def _path(meeting: Meeting, shares: Shares) -> GroupPath:
     ranks = sum(len(part) for part in meeting.parts)
     if ranks == 1:
         return ALONE
     inner = min(_inner(part, shares) for part in meeting.parts)
     levels = meeting.levels
-    outer = min((_least(level, shares, meeting.outer) for level in levels), default=_UNSHARED)
+    outer = min((least(level, shares, meeting.outer) for level in levels), default=UNSHARED)
     if min(inner, outer) <= 0 or (meeting.outer == "rdma" and shares.topology.cluster.fabric is None):
         raise NoPathError(f"cluster {shares.topology.cluster.name}: {_no_way(meeting, shares.topology)}")
     return GroupPath(ranks, len(meeting.parts), meeting.inner, inner, meeting.outer, outer)
@@ -257,35 +137,14 @@ def _no_way(meeting: Meeting, topology: Topology) -> str:
     return f"no working way between {here.id} and {there.id}; place the ranks elsewhere or give the nodes NICs"
 
 
-def _inner(part: Cell, shares: _Shares) -> float:
+def _inner(part: Cell, shares: Shares) -> float:
     """Return the least cut inside a part, in bytes/s per rank; inf for a single rank."""
     if len(part) == 1:
-        return _UNSHARED
+        return UNSHARED
     topology = shares.topology
     meeting = meet(topology, tuple(member.id for member in part))
     if meeting.inner == "nvswitch" and len(meeting.parts) == 1:
         return min(link_rate(topology, member.id, "nvlink") for member in part)
     if meeting.inner in ("mesh", "nvlink") and len(meeting.parts) == 1:
         return least_direct_cut(topology, tuple(member.id for member in part))
-    return min(_least(level, shares, "pcie") for level in pcie_levels(part))
-
-
-def _least(level: Level, shares: _Shares, medium: str) -> float:
-    """Return the least bytes/s out of a cell of a level: the sum of what its GPUs may send out."""
-    return min(sum(_out(member.id, level, shares, medium) for member in cell) for cell in level.cells)
-
-
-def _out(gpu: str, level: Level, shares: _Shares, medium: str) -> float:
-    """Return what a GPU may send out of its cell: the least of its own link and its shares on the way."""
-    series = [sum(shares.of(boundary) for boundary in parallel) for parallel in level.ways[gpu]]
-    return min(_own_link(gpu, shares.topology, medium), *series, _UNSHARED)
-
-
-def _own_link(gpu: str, topology: Topology, medium: str) -> float:
-    """Return the GPU's link towards the boundary: PCIe, or NVLink where its NIC is a peer's (PXN); 0 off the fabric."""
-    ways = reach(topology, gpu)
-    if medium == "rdma" and not ways.leaves:
-        return 0.0
-    if medium == "rdma" and ways.nvswitch and ways.borrows:
-        return max(link_rate(topology, gpu, "pcie"), link_rate(topology, gpu, "nvlink"))
-    return link_rate(topology, gpu, "pcie")
+    return min(least(level, shares, "pcie") for level in pcie_levels(part))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from optimizer.errors import UnknownRateError
-from optimizer.topology.bandwidth import leaf_terms
+from optimizer.topology.alike import leaf_terms
 from optimizer.topology.graph import Node, Topology
 from optimizer.topology.meeting import scale_up_parts
 from optimizer.topology.reach import Reach, boundary_bytes_per_s, is_narrow, leaf_switches, leaves_of, reach, sharers

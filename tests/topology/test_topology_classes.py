@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from topology_cases import HGX, PCIE, fault, on, topology
 
 from optimizer.errors import NoPathError
-from optimizer.topology.bandwidth import Share, capacity, reservations, wiring
+from optimizer.topology.bandwidth import capacity, reservations, wiring
 from optimizer.topology.classes import joined, joins_nodes, leaf_of, node_classes, node_islands, seat_order
 from optimizer.topology.graph import Topology
+from optimizer.topology.shares import Share
 
 MESH: dict[str, Any] = {
     "gpu": "meshed", "gpus": 8, "mesh": {}, "nics": {"count": 8, "bandwidth": "400 Gb/s"},

@@ -6,8 +6,9 @@ from strategies import Instance, instances
 
 from optimizer.errors import NoPathError
 from optimizer.layout import layouts
-from optimizer.topology.bandwidth import Share, _reservations, reservations
+from optimizer.topology.bandwidth import _reservations, reservations
 from optimizer.topology.graph import build
+from optimizer.topology.shares import Share
 
 SHARES: tuple[Share, ...] = ("fair", "alone")
 
