@@ -152,7 +152,7 @@ def _links(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
 def _outward(topology: Topology, member: Reach) -> tuple[Hashable, ...]:
     """Return the fair shares of a GPU on its ways out."""
     boundaries = [*member.via, *sorted(member.nics)]
-    if member.narrow_leaf and (_leaf_groups(topology) > 1 or _rails_bind(topology)):
+    if member.narrow_leaf and leaves_bind(topology):
         boundaries += member.leaves
     if member.narrow_pod and member.pod:
         boundaries.append(member.pod)
@@ -169,6 +169,11 @@ def _fair_share(topology: Topology, boundary: str) -> float | None:
         return boundary_bytes_per_s(topology, boundary) / max(1, sharers(topology, boundary))
     except UnknownRateError:
         return None
+
+
+def leaves_bind(topology: Topology) -> bool:
+    """Return whether uplinks of leaves are on the way between some GPUs that can hold ranks."""
+    return _leaf_groups(topology) > 1 or _rails_bind(topology)
 
 
 def _leaf_groups(topology: Topology) -> int:
