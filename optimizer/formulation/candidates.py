@@ -13,7 +13,7 @@ from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Choice, Limits, choose
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.plan import Candidate, Replica
 from optimizer.units import show_seconds
@@ -21,8 +21,8 @@ from optimizer.units import show_seconds
 EFFORT = 0.02
 """Deterministic seconds spent on packing one candidate: it is context, not the answer, and needs no proof."""
 
-Key = tuple[Layout, str]
-"""A layout on a GPU type."""
+Key = tuple[int, Role, Layout, str]
+"""A service, a role, and a layout on a GPU type."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,25 @@ class Alone:
 def candidates(
     instance: Instance, shapes: Sequence[Shape], columns: Iterable[Column], chosen: Sequence[Replica] = ()
 ) -> tuple[Candidate, ...]:
-    """Return one candidate for each layout and GPU type, best first; those without any admissible point come last."""
+    """Return one candidate for each layout and GPU type, best first; those without any admissible point come last.
+
+    Where there are several models or roles, each is looked at by itself, as if the cluster were all its own.
+    """
     by_key: dict[Key, list[Column]] = {}
     for column in columns:
-        by_key.setdefault((column.layout, column.footprint.gpu_type), []).append(column)
+        by_key.setdefault(_key(column.shape), []).append(column)
     plans = {key: _alone(instance, options) for key, options in by_key.items()}
-    known = [(key, plan) for key, plan in plans.items() if plan]
-    ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
-    used = {(replica.layout, replica.gpu_type) for replica in chosen}
-    best = ranked[0][1] if ranked else None
-    rows = [_row(instance, plan, best, chosen=key in used) for key, plan in ranked]
+    used = {(r.service, r.role, r.layout, r.gpu_type) for r in chosen}
+    rows: list[Candidate] = []
+    for asked in sorted({key[:2] for key in by_key}, key=lambda ask: (ask[0], ask[1] == "decode", ask[1])):
+        known = [(key, plan) for key, plan in plans.items() if plan and key[:2] == asked]
+        ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
+        rows += [_row(instance, plan, ranked[0][1], chosen=key in used) for key, plan in ranked]
     return (*rows, *_refused(shapes, plans))
+
+
+def _key(shape: Shape) -> Key:
+    return shape.service, shape.role, shape.layout, shape.footprint.gpu_type
 
 
 def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
@@ -88,20 +96,25 @@ def _packed(instance: Instance) -> Choice | None:
 
 def _without_demand(instance: Instance) -> Instance:
     """Return the question of most tokens under saturating load."""
-    load = instance.workload
-    saturating = WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
-    return replace(instance, objective="throughput", then=(), survive=None, workload=saturating)
+    loads = tuple(replace(one, workload=_saturating(one.workload)) for one in instance.loads)
+    return replace(instance, objective="throughput", then=(), survive=None, loads=loads)
+
+
+def _saturating(load: WorkloadSpec) -> WorkloadSpec:
+    return WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
 
 
 def _summed(instance: Instance, copies: tuple[Column, ...], left: Choice | None, *, meets: bool) -> Alone:
-    demand = instance.workload.request_rate
-    asked = None if demand is None else demand * instance.workload.osl.mean
-    tokens = value("throughput", copies, asked)
+    load = instance.loads[copies[0].service]
+    rate = load.workload.request_rate
+    asked = None if rate is None else rate * load.workload.osl.mean
+    tokens = sum(column.point.requests_per_s for column in copies) * load.workload.osl.mean
     if left is not None and instance.objective == "throughput":
-        tokens = min(left.value, asked or left.value)  # after the worst failure
+        tokens = left.value  # after the worst failure
+    tokens = tokens if asked is None else min(tokens, asked)
     if asked is not None and tokens < asked * (1 - 1e-6):
         meets = False
-    worth = tokens if instance.objective == "throughput" else value(instance.objective, copies, asked)
+    worth = tokens if instance.objective == "throughput" else value(instance, instance.objective, copies)
     return Alone(copies, meets, tokens, worth)
 
 
@@ -113,11 +126,13 @@ def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:
     return (not plan.meets, plan.value, tie)
 
 
-def _row(instance: Instance, plan: Alone, best: Alone | None, *, chosen: bool) -> Candidate:
+def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candidate:
     """Return a layout's replicas as a row; latencies are those of the slowest."""
-    column, point = plan.column, plan.column.point
-    fullest = max(point.memory, key=lambda rank: _held(rank, point, instance))
+    column, point, load = plan.column, plan.column.point, instance.loads[plan.column.service].workload
+    fullest = max(point.memory, key=lambda rank: _held(rank, point, load))
     return Candidate(
+        service=column.service,
+        role=column.role,
         **_degrees(column.layout, column.footprint.gpu_type),
         dp=len(plan.copies),
         span=column.footprint.span,
@@ -129,13 +144,13 @@ def _row(instance: Instance, plan: Alone, best: Alone | None, *, chosen: bool) -
         ttft_s=max(c.point.ttft_s for c in plan.copies),
         tpot_s=max(c.point.tpot_s for c in plan.copies),
         output_tokens_per_s=plan.tokens_per_s,
-        memory_bytes=_held(fullest, point, instance),
+        memory_bytes=_held(fullest, point, load),
         capacity_bytes=fullest.capacity_bytes,
         kv_tokens=fullest.kv_tokens,
         prefill=asdict(point.breakdown.prefill),
         decode=asdict(point.breakdown.decode),
         request=asdict(point.breakdown.request),
-        why="" if best is None or plan is best else loses_on(instance, plan, best),
+        why="" if plan is best else loses_on(instance, plan, best),
     )
 
 
@@ -146,9 +161,9 @@ def _degrees(layout: Layout, gpu_type: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _held(rank: RankMemory, point: Estimate, instance: Instance) -> int:
+def _held(rank: RankMemory, point: Estimate, load: WorkloadSpec) -> int:
     """Return the bytes a rank holds under this load, KV of its mean resident tokens included."""
-    tokens = point.concurrency * (instance.workload.isl.mean + instance.workload.osl.mean / 2)
+    tokens = point.concurrency * (load.isl.mean + load.osl.mean / 2)
     kv = tokens * rank.kv_bytes_per_token + point.concurrency * rank.kv_bytes_per_sequence
     return round(rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes + kv)
 
@@ -157,10 +172,12 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list
     """Return the layouts that have no admissible point, with the reason, nearest first."""
     nearest: dict[Key, Shape] = {}
     for shape in shapes:
-        if plans.get((shape.layout, shape.footprint.gpu_type)) is None:
-            nearest.setdefault((shape.layout, shape.footprint.gpu_type), shape)
+        if plans.get(_key(shape)) is None:
+            nearest.setdefault(_key(shape), shape)
     return [
         Candidate(
+            service=service,
+            role=role,
             **_degrees(layout, gpu_type),
             dp=0,
             span=shape.footprint.span,
@@ -175,7 +192,7 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list
             capacity_bytes=min(r.capacity_bytes for r in shape.miss.memory),
             why="; ".join(shape.miss.reasons[:1]) or "misses the objectives on TTFT or TPOT, or has no room",
         )
-        for (layout, gpu_type), shape in nearest.items()
+        for (service, role, layout, gpu_type), shape in nearest.items()
     ]
 
 
@@ -206,7 +223,7 @@ def _idle(plan: Alone, best: Alone) -> str | None:
 
 def _cause(mine: Column, its: Column, instance: Instance) -> str:
     """Return the cause that costs most more GPU time than in the best layout."""
-    osl = instance.workload.osl.mean
+    osl = instance.loads[mine.service].workload.osl.mean
     ours, theirs = _gpu_seconds(mine, osl), _gpu_seconds(its, osl)
     part, most = max(((key, ours[key] - theirs[key]) for key in ours), key=lambda item: item[1])
     if most > 0:

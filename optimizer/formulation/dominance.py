@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from optimizer.cost.quantities import Estimate
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.failures import told_apart
-from optimizer.formulation.instance import Instance, demanded_concurrency
+from optimizer.formulation.instance import Instance, Load
+from optimizer.formulation.pairs import kind
 
-Beats = Callable[[Estimate, Estimate], bool]
+Beats = Callable[[Column, Column], bool]
 
 
 def essential(instance: Instance) -> tuple[Column, ...]:
@@ -18,20 +19,26 @@ def essential(instance: Instance) -> tuple[Column, ...]:
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
     """
     kept = undominated(instance.columns, beats(instance))
-    kept = unsplittable(kept) if counts_only_rates(instance) else kept
+    for service, load in enumerate(instance.loads):
+        if counts_only_rates(instance, load):
+            kept = unsplittable(kept, service)
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 
 def beats(instance: Instance) -> Beats:
-    """Return whether one point is at least as good as another in everything the objective looks at."""
+    """Return whether one column is at least as good as another, of equal needs, in everything that is looked at."""
     objectives = instance.objectives
-    by_flight = demanded_concurrency(instance.workload, instance.objective) is not None
-    more_is_better = instance.objective != "throughput"
+    by_flight = tuple(load.clients(instance.objective) is not None for load in instance.loads)
+    in_pairs = tuple(load.workload.slo.ttft is not None or "ttft" in objectives for load in instance.loads)
+    sign = 1 if instance.objective != "throughput" else -1  # places for clients, or clients that are taken up
 
-    def at_least_as_good(a: Estimate, b: Estimate) -> bool:
+    def at_least_as_good(one: Column, other: Column) -> bool:
+        a, b = one.point, other.point
         if a.requests_per_s < b.requests_per_s:
             return False
-        if by_flight and (a.concurrency < b.concurrency if more_is_better else a.concurrency > b.concurrency):
+        if by_flight[one.service] and sign * a.concurrency < sign * b.concurrency:
+            return False
+        if one.role != "both" and in_pairs[one.service] and not _hands_over_as_soon(a, b):
             return False
         return ("latency" not in objectives or a.tpot_s <= b.tpot_s) and (
             "ttft" not in objectives or a.ttft_s <= b.ttft_s
@@ -40,25 +47,29 @@ def beats(instance: Instance) -> Beats:
     return at_least_as_good
 
 
-def counts_only_rates(instance: Instance) -> bool:
+def _hands_over_as_soon(a: Estimate, b: Estimate) -> bool:
+    return a.ttft_slo_s <= b.ttft_slo_s and a.ttft_s <= b.ttft_s and a.transfer_s <= b.transfer_s
+
+
+def counts_only_rates(instance: Instance, load: Load) -> bool:
     """Whether replicas matter by their rates and GPUs alone, so that two may stand for one of the sum of both."""
     additive = not {"latency", "ttft"} & set(instance.objectives)
-    return (
-        additive and instance.replicas is None and demanded_concurrency(instance.workload, instance.objective) is None
-    )
+    return additive and instance.replicas is None and load.clients(instance.objective) is None
 
 
 def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
     """Return the columns that no other of equal needs is at least as good as; the first of equals stays.
 
-    Replacing a column by one that takes the same and is no worse keeps any plan admissible and no worse.
+    Replacing a column by one of its model and role that takes the same and is no worse keeps any plan admissible and
+    no worse; where prefill and decode are apart, it has to agree with the same partners too.
     """
     rivals: dict[object, list[tuple[int, Column]]] = defaultdict(list)
     for index, column in enumerate(columns):
-        group = rivals[column.takes, column.price_per_h]
-        if any(better(other.point, column.point) for _, other in group):
+        partners = None if column.role == "both" else kind(column)
+        group = rivals[column.takes, column.price_per_h, column.service, column.role, partners]
+        if any(better(other, column) for _, other in group):
             continue
-        group[:] = [(i, other) for i, other in group if not better(column.point, other.point)]
+        group[:] = [(i, other) for i, other in group if not better(column, other)]
         group.append((index, column))
     return tuple(column for _, column in sorted((e for group in rivals.values() for e in group), key=lambda e: e[0]))
 
@@ -67,16 +78,19 @@ Taken = tuple[int, tuple[int, ...]]
 """GPUs of each island of one node of a class."""
 
 
-def unsplittable(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Return the columns that are worth more than smaller replicas on the very same GPUs.
+def unsplittable(columns: Sequence[Column], service: int) -> tuple[Column, ...]:
+    """Return the columns, without those of a service that are worth no more than smaller replicas on the same GPUs.
 
+    Prefill and decode apart are left alone: a replica's TP size and its seconds bind its partners.
     A replica may be replaced by replicas that sit inside its pieces, or that span fewer of its equal pieces: they need
     no other GPUs, reserve no more on any link, and still sit on different nodes.
     """
     worth = _Worth({}, {}, {})
     kept = []
     for column in sorted(columns, key=lambda c: (c.gpus, len(c.pieces))):
-        if worth.of_parts(column) < column.point.requests_per_s:
+        if column.service != service or column.role != "both":
+            kept.append(column)
+        elif worth.of_parts(column) < column.point.requests_per_s:
             kept.append(column)
             worth.learn(column)
     order = {id(column): index for index, column in enumerate(columns)}

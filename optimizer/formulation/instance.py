@@ -1,12 +1,48 @@
 """What is to be decided: classes of nodes, columns, and what the user asks for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from optimizer.formulation.columns import Column
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.plan import Failure, ObjectiveName
 from optimizer.topology.classes import NodeClass
+
+
+@dataclass(frozen=True)
+class Load:
+    """The traffic of one model."""
+
+    workload: WorkloadSpec
+    weight: float = 1.0
+    """Of its output tokens beside those of the other models."""
+
+    @property
+    def tokens(self) -> float:
+        """What one of its requests is worth: its output tokens times their weight."""
+        return self.weight * self.workload.osl.mean
+
+    def clients(self, objective: ObjectiveName) -> int | None:
+        """Return the requests in flight that must be served, None when a rate or nothing is demanded.
+
+        Latencies are those of a single client unless the workload says otherwise.
+        """
+        if self.workload.request_rate is not None:
+            return None
+        return self.workload.concurrency or (1 if objective in ("latency", "ttft") else None)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """All of a model's requests, or their prompts, or their answers, where these are apart."""
+
+    service: int
+    role: Role
+
+    def covers(self, column: Column) -> bool:
+        """Whether a replica takes part: one that serves whole requests takes part in each phase."""
+        return column.service == self.service and (self.role == "both" or column.role in ("both", self.role))
 
 
 @dataclass(frozen=True)
@@ -15,11 +51,12 @@ class Instance:
 
     classes: tuple[NodeClass, ...]
     columns: tuple[Column, ...]
-    workload: WorkloadSpec
+    loads: tuple[Load, ...]
+    """Of each service."""
     objective: ObjectiveName
     max_gpus: int | None = None
     replicas: int | None = None
-    """Exactly so many replicas, None for as many as serve best."""
+    """Exactly so many replicas of each phase, None for as many as serve best."""
     then: tuple[ObjectiveName, ...] = ()
     """Further objectives, each among the plans that are best by those before it."""
     survive: Failure | None = None
@@ -38,12 +75,21 @@ class Instance:
         total = sum(len(c.nodes) * sum(i.size for i in c.islands) for c in self.classes)
         return tuple(min(total, self.max_gpus or total) // column.gpus for column in self.columns)
 
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """What has to be served, by service: whole requests, or prompts and answers where columns hold them apart."""
+        return phases(self.columns)
 
-def demanded_concurrency(workload: WorkloadSpec, objective: ObjectiveName) -> int | None:
-    """Return the requests in flight that must be served, None when a rate or nothing is demanded.
 
-    Latencies are those of a single client unless the workload says otherwise.
-    """
-    if workload.request_rate is not None:
-        return None
-    return workload.concurrency or (1 if objective in ("latency", "ttft") else None)
+def phases(columns: Sequence[Column]) -> tuple[Phase, ...]:
+    """Return the phases that columns are about, in a fixed order."""
+    known = sorted({(column.service, column.role) for column in columns})
+    apart = {(service, role) for service, role in known if role != "both"}
+    whole = {(service, role) for service, role in known if all(service != other for other, _ in apart)}
+    return tuple(Phase(service, role) for service, role in sorted(apart | whole, key=_order))
+
+
+def _order(key: tuple[int, Role]) -> tuple[int, bool, str]:
+    """Return the order of phases: by service, prompts before answers."""
+    service, role = key
+    return service, role == "decode", role

@@ -1,34 +1,74 @@
 """What is best: one function per objective, each with its tie-break; OBJECTIVES names them all."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column
 from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.goals import Goal
-from optimizer.formulation.integers import capacity, gain, gain_quantum, guard, requirement
+from optimizer.formulation.instance import Instance, Load, Phase
+from optimizer.formulation.integers import gain, gain_quantum, guard, requirement
+from optimizer.formulation.pairs import NS, mean_s, services_apart, slowest_pair, slowest_pair_s
 from optimizer.formulation.variables import Decisions
 from optimizer.plan import ObjectiveName
 
 Objective = Callable[[cp_model.CpModel, Decisions], tuple[Goal, ...]]
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """Weighted output tokens/s that come of what each column carries, in quanta."""
+
+    gains: tuple[int, ...]
+    quantum: float
+
+    @property
+    def read(self) -> Callable[[float], float]:
+        """What the solver minimises, as tokens/s."""
+        return lambda n: -n * self.quantum
+
+
+def _tokens(instance: Instance) -> _Tokens:
+    worth = [c.point.requests_per_s * instance.loads[c.service].tokens for c in instance.columns]
+    quantum = gain_quantum(worth)
+    return _Tokens(tuple(gain(one, quantum) for one in worth), quantum)
+
+
 def throughput(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Most output tokens/s, after the worst failure if any is to be survived, not beyond the demand; fewest GPUs."""
-    rates = [column.point.output_tokens_per_s for column in decisions.instance.columns]
-    quantum = gain_quantum(rates)
-    gains = [gain(rate, quantum) for rate in rates]
-    served = _weighted(decisions, gains)
-    if decisions.instance.survive is not None:
-        served -= largest_loss(model, decisions, gains)
-    workload = decisions.instance.workload
-    if workload.request_rate is not None:
-        demand = requirement(workload.request_rate * workload.osl.mean, quantum)
-        counted = model.new_int_var(0, demand, "counted")
-        model.add(counted <= served)
-        return Goal(-counted, lambda n: -n * quantum), fewest_gpus(decisions)
-    return Goal(-served, lambda n: -n * quantum), fewest_gpus(decisions)
+    tokens = _tokens(decisions.instance)
+    services = [_served(model, decisions, n, tokens, load) for n, load in enumerate(decisions.instance.loads)]
+    return Goal(-cp_model.LinearExpr.sum(services), tokens.read), fewest_gpus(decisions)
+
+
+def _served(
+    model: cp_model.CpModel, decisions: Decisions, service: int, tokens: _Tokens, load: Load | None = None
+) -> cp_model.LinearExprT:
+    """Return what a model is served: what each of its phases carries, never more than its load demands if given."""
+    instance, gains = decisions.instance, tokens.gains
+    carried = [_carried(model, decisions, phase, gains) for phase in instance.phases if phase.service == service]
+    rate = load and load.workload.request_rate
+    if rate is None and len(carried) < 2:
+        return cp_model.LinearExpr.sum(carried)
+    most = sum(g * n for g, n, c in zip(gains, instance.most, instance.columns, strict=True) if c.service == service)
+    demand = requirement(rate * load.tokens, tokens.quantum) if load and rate else most
+    counted = model.new_int_var(0, demand, f"served[{service}]")
+    for phase_sum in carried:
+        model.add(counted <= phase_sum)
+    return counted
+
+
+def _carried(model: cp_model.CpModel, decisions: Decisions, phase: Phase, gains: Sequence[int]) -> cp_model.LinearExprT:
+    """Return what the replicas of a phase carry, less what the worst failure takes if one is to be survived."""
+    instance = decisions.instance
+    own = [g if phase.covers(column) else 0 for g, column in zip(gains, instance.columns, strict=True)]
+    total = _weighted(decisions, own)
+    if instance.survive is None or instance.objective != "throughput":
+        return total
+    return total - largest_loss(model, decisions, own)
 
 
 def latency(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
@@ -37,29 +77,43 @@ def latency(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
 
 
 def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
-    """Least TTFT of the slowest replica; then fewest GPUs."""
-    return _slowest(model, decisions, [c.point.ttft_s for c in decisions.instance.columns]), fewest_gpus(decisions)
+    """Least TTFT of the slowest replica, or pair of replicas where prefill and decode are apart; then fewest GPUs."""
+    columns = decisions.instance.columns
+    apart = services_apart(columns)
+    if not apart:
+        return _slowest(model, decisions, [c.point.ttft_s for c in columns]), fewest_gpus(decisions)
+    most = 3 * math.ceil(NS * max(c.point.ttft_s + c.point.transfer_s for c in columns))
+    slowest = model.new_int_var(0, most, "slowest_ttft")
+    for service in apart:
+        for total in slowest_pair(model, decisions, service, mean_s):
+            model.add(slowest >= total)
+    for column, var in zip(columns, decisions.replicas, strict=True):
+        if column.role == "both":
+            chosen = model.new_bool_var(f"chosen[{var.name}]")
+            model.add(var == 0).only_enforce_if(~chosen)
+            model.add(slowest >= math.floor(column.point.ttft_s * NS)).only_enforce_if(chosen)
+    return Goal(slowest, lambda n: n / NS), fewest_gpus(decisions)
 
 
-def gpus(_: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+def gpus(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Fewest GPUs; then most output tokens/s."""
-    return fewest_gpus(decisions), _most_tokens(decisions)
+    return fewest_gpus(decisions), _most_tokens(model, decisions)
 
 
-def cost(_: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+def cost(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least price per hour; then most output tokens/s."""
     prices = [column.price_per_h or 0.0 for column in decisions.instance.columns]
     quantum = gain_quantum(prices)
     paid = _weighted(decisions, [gain(price, quantum) for price in prices])
-    return Goal(paid, lambda n: n * quantum), _most_tokens(decisions)
+    return Goal(paid, lambda n: n * quantum), _most_tokens(model, decisions)
 
 
-def energy(_: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+def energy(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
     watts = [column.power_w for column in decisions.instance.columns]
     quantum = gain_quantum(watts)
     drawn = _weighted(decisions, [gain(power, quantum) for power in watts])
-    return Goal(drawn, lambda n: n * quantum), _most_tokens(decisions)
+    return Goal(drawn, lambda n: n * quantum), _most_tokens(model, decisions)
 
 
 def fewest_gpus(decisions: Decisions) -> Goal:
@@ -72,10 +126,10 @@ def fewest_crossings(decisions: Decisions) -> Goal:
     return Goal(_weighted(decisions, [len(column.pieces) - 1 for column in decisions.instance.columns]), float)
 
 
-def _most_tokens(decisions: Decisions) -> Goal:
-    rates = [column.point.output_tokens_per_s for column in decisions.instance.columns]
-    quantum = gain_quantum(rates)
-    return Goal(-_weighted(decisions, [capacity(rate, quantum) for rate in rates]), lambda n: -n * quantum)
+def _most_tokens(model: cp_model.CpModel, decisions: Decisions) -> Goal:
+    tokens = _tokens(decisions.instance)
+    services = [_served(model, decisions, service, tokens) for service in range(len(decisions.instance.loads))]
+    return Goal(-cp_model.LinearExpr.sum(services), tokens.read)
 
 
 def _slowest(model: cp_model.CpModel, decisions: Decisions, seconds: Sequence[float]) -> Goal:
@@ -117,19 +171,27 @@ def goals(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     return (*(asked[0] for asked in found), *found[-1][1:], fewest_crossings(decisions))
 
 
-def value(objective: ObjectiveName, chosen: Sequence[Column], demand_tokens_per_s: float | None) -> float:
-    """Return the objective of chosen replicas in floats, in the user's unit."""
+def value(instance: Instance, objective: ObjectiveName, chosen: Sequence[Column]) -> float:
+    """Return the objective of chosen replicas of an instance in floats, in the user's unit."""
     match objective:
         case "throughput":
-            served = sum(column.point.output_tokens_per_s for column in chosen)
-            return served if demand_tokens_per_s is None else min(served, demand_tokens_per_s)
+            served = (served_per_s(instance, chosen, number) for number in range(len(instance.loads)))
+            return sum(rate * load.tokens for rate, load in zip(served, instance.loads, strict=True))
         case "latency":
             return max(column.point.tpot_s for column in chosen)
         case "ttft":
-            return max(column.point.ttft_s for column in chosen)
+            pairs = [slowest_pair_s(chosen, service, mean_s) for service in services_apart(chosen)]
+            return max([*pairs, *(c.point.ttft_s for c in chosen if not pairs or c.role == "both")])
         case "gpus":
             return float(sum(column.gpus for column in chosen))
         case "cost":
             return sum(column.price_per_h or 0.0 for column in chosen)
         case "energy":
             return sum(column.power_w for column in chosen)
+
+
+def served_per_s(instance: Instance, chosen: Sequence[Column], service: int) -> float:
+    """Return the requests/s of a model that chosen replicas serve: the least of its phases, never beyond its rate."""
+    own = [phase for phase in instance.phases if phase.service == service]
+    least = min((sum(c.point.requests_per_s for c in chosen if phase.covers(c)) for phase in own), default=0.0)
+    return min(least, instance.loads[service].workload.request_rate or least)

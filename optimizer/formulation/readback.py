@@ -1,6 +1,6 @@
 """From seated replicas to a plan: what each replica is, what the deployment gives, and what is proven."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from optimizer.cost.quantities import EngineSettings
 from optimizer.cost.shapes import Market
@@ -9,8 +9,8 @@ from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.seating import Seated
 from optimizer.formulation.solve import Choice
-from optimizer.inputs.cluster import ClusterSpec
-from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Survival, Totals
+from optimizer.inputs.workload import Role
+from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Survival
 from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.graph import Topology
 
@@ -24,23 +24,28 @@ UNITS: dict[ObjectiveName, str] = {
 }
 
 
-def engines_of(topology: Topology, market: Market, columns: Iterable[Column]) -> dict[int, EngineSettings]:
+def engines_of(
+    topology: Topology, markets: Mapping[tuple[int, Role], Market], columns: Iterable[Column]
+) -> dict[int, EngineSettings]:
     """Return the engine's settings of each column, by its id: they do not depend on the seats."""
     engines = {}
     for column in {id(column): column for column in columns}.values():
         paths = wiring(topology, column.shape.stages, column.shape.share)
+        market = markets[column.service, column.role]
         case = market.case(column.layout, column.footprint.gpu_type, paths, column.point.concurrency)
         engines[id(column)] = case.engine
     return engines
 
 
-def replica_of(topology: Topology, market: Market, seated: Seated, engine: EngineSettings) -> Replica:
+def replica_of(topology: Topology, model: str, seated: Seated, engine: EngineSettings) -> Replica:
     """Return a replica on its actual seats; all seats of its footprint have the same price."""
     column, stages = seated.column, seated.stages
     layout, gpu_type, share = column.layout, column.footprint.gpu_type, column.shape.share
     reserved = reservations(topology, stages, share)
     return Replica(
-        model=market.model.name,
+        model=model,
+        service=column.service,
+        role=column.role,
         gpu_type=gpu_type,
         tp=layout.tp,
         pp=layout.pp,
@@ -83,34 +88,9 @@ def _reached(
     instance: Instance, name: ObjectiveName, seated: Sequence[Seated], bound: float | None, survival: Survival | None
 ) -> Objective:
     """Return one objective; ``bound`` None: the value is proven."""
-    rate = instance.workload.request_rate
-    demand = None if rate is None else rate * instance.workload.osl.mean
-    reached = value(name, [s.column for s in seated], demand)
+    reached = value(instance, name, [s.column for s in seated])
     if survival is not None and name == instance.objective == "throughput":
         reached = survival.output_tokens_per_s
     bound = reached if bound is None else bound
     gap = abs(bound - reached) / abs(reached) if reached else 0.0
     return Objective(name=name, value=reached, bound=bound, gap=gap, unit=UNITS[name])
-
-
-def totals_of(instance: Instance, replicas: Sequence[Replica], cluster: ClusterSpec) -> Totals:
-    """Return what the deployment uses and gives; latencies are means over requests."""
-    rates = [replica.estimate.requests_per_s for replica in replicas]
-    served, demand = sum(rates), instance.workload.request_rate
-    counted = served if demand is None else min(served, demand)
-    prices = cluster.prices
-    priced = [prices.get(replica.gpu_type) for replica in replicas]
-    currencies = {price[1] for price in priced if price}
-    known = all(priced) and len(currencies) == 1
-    hourly = sum(price[0] * len(r.seats) for price, r in zip(priced, replicas, strict=True) if price)
-    return Totals(
-        gpus=sum(len(replica.seats) for replica in replicas),
-        replicas=len(replicas),
-        output_tokens_per_s=counted * instance.workload.osl.mean,
-        requests_per_s=counted,
-        ttft_s=sum(r.estimate.ttft_s * n for r, n in zip(replicas, rates, strict=True)) / served,
-        tpot_s=sum(r.estimate.tpot_s * n for r, n in zip(replicas, rates, strict=True)) / served,
-        cost_per_h=hourly if known else None,
-        currency=next(iter(currencies)) if known else None,
-        power_w=sum(cluster.gpus[replica.gpu_type].tdp * len(replica.seats) for replica in replicas),
-    )

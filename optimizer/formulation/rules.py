@@ -7,8 +7,9 @@ from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import Column, Piece, pieces_of
 from optimizer.formulation.failures import largest_loss
-from optimizer.formulation.instance import demanded_concurrency
+from optimizer.formulation.instance import Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, guard, need, part
+from optimizer.formulation.pairs import pairs_agree, pairs_meet_ttft, services_apart
 from optimizer.formulation.variables import Counted, Decisions, Named
 
 
@@ -101,44 +102,82 @@ def gpus_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> None
 
 
 def replicas_are_as_fixed(model: cp_model.CpModel, decisions: Decisions) -> None:
-    """There is at least one replica, and as many as the user fixed."""
-    total = cp_model.LinearExpr.sum(list(decisions.replicas))
+    """Every phase of every model has at least one replica, and as many as the user fixed."""
     fixed = decisions.instance.replicas
-    model.add(total >= 1 if fixed is None else total == fixed).with_name("replicas")
+    for phase in decisions.instance.phases:
+        total = _sum(decisions, lambda _: 1, phase)
+        model.add(total >= 1 if fixed is None else total == fixed).with_name(f"replicas[{phase.service},{phase.role}]")
 
 
 def demand_is_met(model: cp_model.CpModel, decisions: Decisions) -> None:
-    """All clients or the whole rate are served; for throughput there are never more requests than clients."""
+    """All clients or the whole rate of each model are served, in each phase."""
     instance = decisions.instance
-    clients = demanded_concurrency(instance.workload, instance.objective)
-    if clients is not None:
-        in_flight = _sum(decisions, lambda column: column.point.concurrency)
-        model.add(in_flight <= clients if instance.objective == "throughput" else in_flight >= clients)
-    elif instance.workload.request_rate is not None and instance.objective != "throughput":
-        rate = instance.workload.request_rate
-        served = _sum(decisions, lambda column: part(column.point.requests_per_s, rate))
-        model.add(served >= SHARE_STEPS).with_name("rate")
+    for phase in instance.phases:
+        load = instance.loads[phase.service]
+        clients, rate = load.clients(instance.objective), load.workload.request_rate
+        if clients is not None:
+            _clients_are_served(model, decisions, phase, clients)
+        elif rate is not None and instance.objective != "throughput":
+            served = _rates(decisions, phase, rate)
+            model.add(served >= SHARE_STEPS).with_name(f"rate[{phase.service},{phase.role}]")
+
+
+def _clients_are_served(model: cp_model.CpModel, decisions: Decisions, phase: Phase, clients: int) -> None:
+    """All clients have a place where answers are made; for throughput there are never more requests than clients."""
+    if decisions.instance.objective == "throughput":
+        own = _sum(decisions, lambda column: column.point.concurrency * (column.service == phase.service))
+        model.add(own <= clients).with_name(f"clients[{phase.service}]")
+    elif phase.role != "prefill":
+        places = _sum(decisions, lambda column: column.point.concurrency, phase)
+        model.add(places >= clients).with_name(f"clients[{phase.service}]")
+
+
+def prompts_keep_up(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """Where clients wait for answers, prefill replicas make as many prompts as the decode replicas finish."""
+    instance = decisions.instance
+    for service in services_apart(instance.columns):
+        if instance.objective == "throughput" or instance.loads[service].clients(instance.objective) is None:
+            continue
+        fastest = max(column.point.requests_per_s for column in instance.columns if column.service == service)
+        made, finished = (
+            _rates(decisions, phase, fastest) for phase in (Phase(service, "prefill"), Phase(service, "decode"))
+        )
+        model.add(made >= finished).with_name(f"prompts[{service}]")
 
 
 def enough_is_left(model: cp_model.CpModel, decisions: Decisions) -> None:
-    """Any single failure leaves enough to meet the demand; for throughput, which is counted after it, a replica."""
+    """Any single failure leaves each phase enough to meet the demand; for throughput, counted after it, a replica."""
     instance = decisions.instance
     if instance.survive is None:
         return
-    rate, most = instance.workload.request_rate, instance.objective == "throughput"
+    for phase in instance.phases:
+        weights, demand = _asked_of(instance, phase)
+        total = cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
+        loss = largest_loss(model, decisions, weights)
+        model.add(total - loss >= demand).with_name(f"enough_left[{phase.service},{phase.role}]")
+
+
+def _asked_of(instance: Instance, phase: Phase) -> tuple[list[int], int]:
+    """Return what each column adds to a phase, and what has to be left of the sum."""
+    workload, most = instance.loads[phase.service].workload, instance.objective == "throughput"
+    rate = workload.request_rate
     if rate is not None and not most:
-        weights = [part(column.point.requests_per_s, rate) for column in instance.columns]
+        parts = [part(column.point.requests_per_s, rate) for column in instance.columns]
         demand = SHARE_STEPS
     else:
-        weights = [column.point.concurrency for column in instance.columns]
-        demand = 1 if most else instance.workload.concurrency or 1
-    total = cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
-    model.add(total - largest_loss(model, decisions, weights) >= demand).with_name("enough_left")
+        parts = [column.point.concurrency for column in instance.columns]
+        demand = 1 if most or phase.role == "prefill" else workload.concurrency or 1
+    return [n * phase.covers(column) for n, column in zip(parts, instance.columns, strict=True)], demand
 
 
-def _sum(decisions: Decisions, of: Callable[[Column], int]) -> cp_model.LinearExpr:
-    """Return the sum of a whole number over all chosen replicas, guarded against overflow."""
-    weights = [of(column) for column in decisions.instance.columns]
+def _rates(decisions: Decisions, phase: Phase, whole: float) -> cp_model.LinearExpr:
+    """Return what a phase carries, in steps of which ``whole`` requests/s have SHARE_STEPS."""
+    return _sum(decisions, lambda column: part(column.point.requests_per_s, whole), phase)
+
+
+def _sum(decisions: Decisions, of: Callable[[Column], int], phase: Phase | None = None) -> cp_model.LinearExpr:
+    """Return the sum of a whole number over all chosen replicas (of a phase), guarded against overflow."""
+    weights = [of(c) if phase is None or phase.covers(c) else 0 for c in decisions.instance.columns]
     guard(sum(w * m for w, m in zip(weights, decisions.instance.most, strict=True)), "a sum over replicas")
     return cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
 
@@ -154,5 +193,8 @@ RULES: tuple[Rule, ...] = (
     gpus_are_not_exceeded,
     replicas_are_as_fixed,
     demand_is_met,
+    prompts_keep_up,
+    pairs_agree,
+    pairs_meet_ttft,
     enough_is_left,
 )

@@ -27,6 +27,8 @@ class Limits:
     seed: int = 0
     effort: float | None = None
     """Deterministic seconds after which to stop, the same on every machine; None: until proven."""
+    gap: float | None = None
+    """Stop when bound and value are proven to differ by no more than this part; None: only when they are equal."""
     anytime: bool = False
     """Whether Ctrl-C ends the search with the best plan known instead of ending the command."""
 
@@ -57,6 +59,8 @@ class Search:
         solver.parameters.random_seed = limits.seed
         solver.parameters.interleave_search = limits.workers > 1
         solver.parameters.catch_sigint_signal = False
+        if limits.gap is not None:
+            solver.parameters.relative_gap_limit = limits.gap
         if limits.effort is not None:
             solver.parameters.max_deterministic_time = limits.effort
         if limits.time_limit_s is not None:

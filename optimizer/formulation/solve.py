@@ -61,7 +61,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
             if best is None and status != cp_model.INFEASIBLE:
                 _give_up(solver, status, interrupted=search.interrupted)
             break
-        best = _better(best, solver, decisions, goal, proven=status == cp_model.OPTIMAL, tie=number >= asked)
+        best = _better(best, solver, decisions, goal, proven=_is_proven(solver, status), tie=number >= asked)
         last = solver
         if status != cp_model.OPTIMAL:
             break
@@ -71,6 +71,11 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     unsolved = len(best.then_bounds) < len(instance.then)
     held = _held_by_all(last, decisions)
     return replace(best, held=held, proven=best.proven and not unsolved, interrupted=search.interrupted)
+
+
+def _is_proven(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> bool:
+    """Whether the bound equals the value: a search that may stop at a gap calls itself optimal there."""
+    return status == cp_model.OPTIMAL and round(solver.best_objective_bound) >= round(solver.objective_value)
 
 
 def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus, *, interrupted: bool) -> NoReturn:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.service import Service
 from optimizer.plan import Failure, Replica, Survival
 from optimizer.topology.graph import Topology
 
 
 def survival_of(
-    topology: Topology, replicas: Sequence[Replica], failure: Failure, workload: WorkloadSpec, *, by_rate: bool
+    topology: Topology, replicas: Sequence[Replica], failure: Failure, services: Sequence[Service], *, by_rate: bool
 ) -> Survival:
     """Return what the worst failure leaves; ``by_rate``: the one that leaves the least rate, else fewest in flight."""
     hit: dict[str, list[int]] = {}
@@ -21,13 +21,22 @@ def survival_of(
         return sum(e.requests_per_s if by_rate else e.concurrency for e in estimates)
 
     worst = max(hit, key=lost, default=None)
-    kept = [r.estimate for number, r in enumerate(replicas) if worst is None or number not in hit[worst]]
-    rate = sum(e.requests_per_s for e in kept)
-    rate = min(rate, workload.request_rate or rate)
+    kept = [r for number, r in enumerate(replicas) if worst is None or number not in hit[worst]]
+    rates = [_left_per_s(kept, number, service) for number, service in enumerate(services)]
     return Survival(
         failure=failure, worst=worst, checked=len(hit), replicas_lost=tuple(hit.get(worst or "", ())),
-        requests_per_s=rate, output_tokens_per_s=rate * workload.osl.mean, concurrency=sum(e.concurrency for e in kept),
+        requests_per_s=sum(rates),
+        output_tokens_per_s=sum(n * service.workload.osl.mean for n, service in zip(rates, services, strict=True)),
+        concurrency=sum(r.estimate.concurrency for r in kept if r.role != "prefill"),
     )  # fmt: skip
+
+
+def _left_per_s(kept: Sequence[Replica], number: int, service: Service) -> float:
+    """Return the requests/s of one model that the replicas left serve."""
+    by_role = {role: sum(r.estimate.requests_per_s for r in kept if r.service == number and r.role == role)
+               for role in ("both", "prefill", "decode")}  # fmt: skip
+    rate = by_role["both"] + min(by_role["prefill"], by_role["decode"])
+    return min(rate, service.workload.request_rate or rate)
 
 
 def _needs(topology: Topology, replica: Replica, failure: Failure) -> Iterator[str]:

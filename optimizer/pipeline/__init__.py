@@ -47,7 +47,7 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
         with clock("price"):
             known = prepare(request, progress)
         with clock("solve"):
-            limits = Limits(request.time_limit_s, request.workers, request.seed, anytime=True)
+            limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap, anytime=True)
             choice = choose(known.instance, limits, progress)
         if choice is None:
             raise _unmet(request, known)
@@ -109,22 +109,30 @@ def estimate(
 def _unmet(request: Request, known: Prepared) -> InfeasibleError:
     """Return why admissible replicas do not add up to what is asked."""
     rows = candidates(known.instance, known.shapes, known.columns)
-    best = max(rows, key=lambda row: row.output_tokens_per_s or 0.0)
-    tokens, osl = best.output_tokens_per_s or 0.0, request.workload.osl.mean
-    load = request.workload
-    asked = f"{load.concurrency} requests in flight"
-    if load.request_rate:
-        asked = f"{show_number(load.request_rate)} requests/s"
-    elif not load.concurrency:
-        asked = "any request"
+    asked = " and ".join(_asked(service.workload) for service in request.services)
     if request.survive:
         asked += f" after any single {request.survive} failure"
-    rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
     return InfeasibleError(
         f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",
-        nearest_miss=(f"{best.dp} x tp{best.tp}pp{best.pp} on {best.gpus} GPUs serves {rate}",),
+        nearest_miss=tuple(_most_of(request, number, rows) for number in range(len(request.services))),
         remedies=("more GPUs, a lower demand, or longer objectives (slo) in the workload",),
     )
+
+
+def _asked(load: WorkloadSpec) -> str:
+    if load.request_rate:
+        return f"{show_number(load.request_rate)} requests/s"
+    return f"{load.concurrency} requests in flight" if load.concurrency else "any request"
+
+
+def _most_of(request: Request, number: int, rows: Sequence[Candidate]) -> str:
+    """Return what the best layout of one model serves when the cluster is all its own."""
+    service = request.services[number]
+    best = max((row for row in rows if row.service == number), key=lambda row: row.output_tokens_per_s or 0.0)
+    tokens, osl = best.output_tokens_per_s or 0.0, service.workload.osl.mean
+    rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
+    whose = "" if len(request.services) == 1 else f"{service.model.name} alone: "
+    return f"{whose}{best.dp} x tp{best.tp}pp{best.pp} on {best.gpus} GPUs serves {rate}"
 
 
 class _Clock:

@@ -8,7 +8,7 @@ from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Limits, choose
 from optimizer.pipeline.planned import planned
-from optimizer.pipeline.prepare import Prepared, prepare
+from optimizer.pipeline.prepare import Prepared, asked_with, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Capacity, Need, Plan
 
@@ -21,6 +21,8 @@ def capacity(request: Request, rates: Sequence[float], progress: Progress = sile
 
     Prices do not depend on the rate, so they are made once. InfeasibleError when no layout is admissible at all.
     """
+    if request.more:
+        raise InputError("capacity: the model list names several models: a rate is asked of one; give one of them")
     request = _at(request, rates[0])
     known = prepare(request, progress)
     largest = _largest(request, known)
@@ -45,8 +47,9 @@ def _largest(request: Request, known: Prepared) -> Need:
     """Return the most of a rate that no plan carries: arrivals are random as at all rates, and never limit it."""
     beyond = max(c.point.requests_per_s / c.gpus for c in known.columns) * 2 * len(known.topology.gpus)
     most = replace(_at(request, beyond), objective="throughput", then=())
-    instance = replace(known.instance, columns=known.columns, objective="throughput", then=(), workload=most.workload)
-    plan = _plan(most, replace(known, instance=replace(instance, columns=essential(instance))))
+    asked = asked_with(known, most.workload)
+    instance = replace(asked.instance, columns=known.columns, objective="throughput", then=())
+    plan = _plan(most, replace(asked, instance=replace(instance, columns=essential(instance))))
     if plan is None:
         raise InputError(f"cluster {request.cluster.name}: carries no rate at all: fewer replicas fit than were fixed")
     return _need(plan, plan.objective.value / request.workload.osl.mean)
@@ -54,7 +57,7 @@ def _largest(request: Request, known: Prepared) -> Need:
 
 def _needs(request: Request, known: Prepared, rate: float) -> Need:
     asked = _at(request, rate)
-    plan = _plan(asked, replace(known, instance=replace(known.instance, workload=asked.workload)))
+    plan = _plan(asked, asked_with(known, asked.workload))
     return _beyond(rate) if plan is None else _need(plan, rate)
 
 
@@ -65,8 +68,7 @@ def _beyond(rate: float) -> Need:
 def _plan(request: Request, known: Prepared) -> Plan | None:
     limits = Limits(request.time_limit_s, request.workers, request.seed)
     choice = choose(known.instance, limits, silent)
-    market = replace(known.market, workload=request.workload)
-    return None if choice is None else planned(request, replace(known, market=market), choice, alternatives=False)
+    return None if choice is None else planned(request, known, choice, alternatives=False)
 
 
 def _need(plan: Plan, rate: float) -> Need:

@@ -183,6 +183,4 @@ def _answer(request: Request) -> _Answer | None:
     if choice is None or not choice.proven:
         return None
     copies = [c for c, n in zip(known.instance.columns, choice.replicas, strict=True) for _ in range(n)]
-    rate = request.workload.request_rate
-    demand = None if rate is None else rate * request.workload.osl.mean
-    return _Answer(value(request.objective, copies, demand), sum(column.gpus for column in copies))
+    return _Answer(value(known.instance, request.objective, copies), sum(column.gpus for column in copies))

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from optimizer.compare import replica_groups
+from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.pipeline.planned import planned
-from optimizer.pipeline.prepare import Prepared, prepare
+from optimizer.pipeline.prepare import Prepared, asked_with, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Plan, TradeOff
 
@@ -41,6 +42,8 @@ class _Found:
 
 def front(request: Request, axes: frozenset[Axis], progress: Progress = silent) -> tuple[TradeOff, ...]:
     """Return the plans that no other beats in throughput and on every axis, most throughput first."""
+    if request.more:
+        raise InputError("pareto: the model list names several models: a front is drawn for one; give one of them")
     request = replace(request, objective="throughput", then=())
     known = prepare(request, progress)
     usable = sum(1 for gpu in known.topology.gpus if gpu.placeable)
@@ -79,8 +82,8 @@ def _trade_off(request: Request, found: _Found) -> TradeOff:
     slo = request.workload.slo.model_copy(update={"tpot": found.tpot_s})
     workload = request.workload.model_copy(update={"slo": slo})
     asked = replace(request, workload=workload, max_gpus=found.most_gpus)
-    market = replace(found.known.market, workload=workload)
-    return _of_plan(planned(asked, replace(found.known, market=market), found.choice, alternatives=False), found.tpot_s)
+    known = asked_with(found.known, workload)
+    return _of_plan(planned(asked, known, found.choice, alternatives=False), found.tpot_s)
 
 
 def _of_plan(plan: Plan, slowest_s: float) -> TradeOff:

@@ -1,6 +1,6 @@
 """From a request to priced columns: all that is known before anything is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.shapes import Market, Shape, shapes
@@ -8,11 +8,12 @@ from optimizer.cost.shortfall import shortfall, smallest_replica
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.columns import Column, columns_of
 from optimizer.formulation.dominance import essential
-from optimizer.formulation.instance import Instance
+from optimizer.formulation.instance import Instance, Load
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
 from optimizer.inputs.model import ModelSpec
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
@@ -33,13 +34,17 @@ FEW_NODES = 4
 """Up to so many nodes each is a class of its own, so that every footprint is tried on every node."""
 
 
+Markets = Mapping[tuple[int, Role], Market]
+"""What prices are made from, by service and role."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that is known before anything is chosen."""
 
     topology: Topology
     classes: tuple[NodeClass, ...]
-    market: Market
+    markets: Markets
     shapes: tuple[Shape, ...]
     columns: tuple[Column, ...]
     """Undominated ones are left to the solver; these are all."""
@@ -48,35 +53,36 @@ class Prepared:
     """Limits on the replicas that were tried, where they bind."""
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """What one model in one role may be: the layouts that were tried on each GPU type, and their shapes priced."""
+
+    market: Market
+    tried: Mapping[str, Sequence[Layout]]
+    shapes: tuple[Shape, ...]
+
+
 def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
-    """Return topology, prices and columns; InfeasibleError when no shape has an admissible point."""
+    """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point."""
     cluster = _without(request.cluster, request.exclude)
     topology = build(cluster)
     classes = classes_of(topology)
-    usable = _usable(topology)
-    market = market_of(cluster, request.model, request.workload)
-    chosen = {t: _layouts(request, _largest(request, market, t, n), labels) for t, n in usable.items()}
-    if not any(chosen.values()):
-        raise refused(request, labels, max(usable.values()))
-    for why in why_not(request, labels, max(usable.values())):
-        progress(why)
-    unknown = Unknown()
-    priced = tuple(shapes(topology, classes, chosen, market, unknown.add))
-    if not priced and unknown.sizes:
-        raise InputError(unknown.notes()[0])
-    progress(f"{len(priced)} shapes of {sum(map(len, chosen.values()))} layouts priced")
-    columns = columns_of(topology, classes, priced, _prices(request))
-    if not columns:
-        found = shortfall(priced, market, usable)
-        raise InfeasibleError(
-            f"no layout of {request.model.name} is admissible on cluster {cluster.name}",
-            nearest_miss=found.misses,
-            remedies=(*found.remedies, *unknown.notes()),
-        )
+    usable, unknown = _usable(topology), Unknown()
+    offers = [
+        _offer(request.of(number), topology, classes, market, labels, progress, unknown)
+        for number, service in enumerate(request.services)
+        for market in _markets(cluster, number, service)
+    ]
+    every = tuple(shape for offer in offers for shape in offer.shapes)
+    columns = _in_pairs(columns_of(topology, classes, every, _prices(request)))
+    for number in range(len(request.services)):
+        if not any(column.service == number for column in columns):
+            own = [offer for offer in offers if offer.market.service == number]
+            raise _inadmissible(own, cluster, usable, unknown)
     instance = Instance(
         classes=classes,
         columns=columns,
-        workload=request.workload,
+        loads=tuple(Load(service.workload, service.weight) for service in request.services),
         objective=request.objective,
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
@@ -84,14 +90,72 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         survive=request.survive,
         own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
     )
+    tried = {t: [layout for offer in offers for layout in offer.tried[t]] for t in usable}
     return Prepared(
         topology=topology,
         classes=classes,
-        market=market,
-        shapes=priced,
+        markets={(offer.market.service, offer.market.role): offer.market for offer in offers},
+        shapes=every,
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
-        scope=(*scope(classes, chosen, usable, joined=joins_nodes(topology)), *unknown.notes()),
+        scope=(*scope(classes, tried, usable, joined=joins_nodes(topology)), *unknown.notes()),
+    )
+
+
+def asked_with(known: Prepared, workload: WorkloadSpec) -> Prepared:
+    """Return what is known of a single model with another load or other objectives on the same prices."""
+    instance = replace(known.instance, loads=(replace(known.instance.loads[0], workload=workload),))
+    markets = {key: replace(market, workload=workload) for key, market in known.markets.items()}
+    return replace(known, instance=instance, markets=markets)
+
+
+def _markets(cluster: ClusterSpec, number: int, service: Service) -> Iterator[Market]:
+    market = market_of(cluster, service.model, service.workload)
+    yield from (replace(market, service=number, role=role) for role in service.workload.roles)
+
+
+def _offer(
+    request: Request,
+    topology: Topology,
+    classes: Sequence[NodeClass],
+    market: Market,
+    labels: Sequence[str] | None,
+    progress: Progress,
+    unknown: Unknown,
+) -> _Offer:
+    """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
+    usable = _usable(topology)
+    tried = {t: _layouts(request, _largest(request, market, t, n), labels) for t, n in usable.items()}
+    if not any(tried.values()):
+        raise refused(request, labels, max(usable.values()))
+    for why in why_not(request, labels, max(usable.values())):
+        progress(why)
+    priced = tuple(shapes(topology, classes, tried, market, unknown.add))
+    if not priced and unknown.sizes:
+        raise InputError(unknown.notes()[0])
+    what = "" if market.role == "both" else f" for {market.role}"
+    progress(f"{request.model.name}: {len(priced)} shapes of {sum(map(len, tried.values()))} layouts priced{what}")
+    return _Offer(market, tried, priced)
+
+
+def _in_pairs(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns without prefill replicas that no decode replica could take over from, and the reverse."""
+    known = {(column.service, column.role) for column in columns}
+    pairs = {s for s, role in known if role == "prefill" and (s, "decode") in known}
+    return tuple(column for column in columns if column.role == "both" or column.service in pairs)
+
+
+def _inadmissible(
+    offers: Sequence[_Offer], cluster: ClusterSpec, usable: dict[str, int], unknown: Unknown
+) -> InfeasibleError:
+    """Return why one model has no admissible replica, told of the role that comes first among those without any."""
+    lacking = next(offer for offer in offers if not any(shape.points for shape in offer.shapes))
+    found = shortfall(lacking.shapes, lacking.market, usable)
+    what = "" if lacking.market.role == "both" else f" for {lacking.market.role}"
+    return InfeasibleError(
+        f"no layout of {lacking.market.model.name} is admissible{what} on cluster {cluster.name}",
+        nearest_miss=found.misses,
+        remedies=(*found.remedies, *unknown.notes()),
     )
 
 

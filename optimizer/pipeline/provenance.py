@@ -1,13 +1,14 @@
 """Where a plan came from, so that the same can be asked again."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 from pydantic import BaseModel
 
 from optimizer import __version__
 from optimizer.inputs import presets
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.request import Request
 from optimizer.plan import NO_WORKLOAD, Provenance, Replica
@@ -21,6 +22,7 @@ def provenance(request: Request, replicas: Sequence[Replica], scope: Sequence[st
     inputs: dict[str, BaseModel] = {
         "cluster": request.cluster, "model": request.model, "workload": request.workload,
     }  # fmt: skip
+    inputs |= {f"service {number}": service for number, service in enumerate(request.more, start=1)}
     return Provenance(
         inputs_sha256={name: _sha256(record) for name, record in inputs.items()},
         versions={"tpopt": __version__, "ortools": version("ortools"), **_calibrations(request, replicas)},
@@ -52,6 +54,7 @@ def _options(request: Request) -> dict[str, str]:
         "max_gpus": str(request.max_gpus or ""),
         "exclude": " ".join(request.exclude),
         "time_limit_s": str(request.time_limit_s or ""),
+        "gap": str(request.gap or ""),
         "workers": str(request.workers),
     }
     return {name: text for name, text in given.items() if text}
@@ -59,17 +62,21 @@ def _options(request: Request) -> dict[str, str]:
 
 def _notes(request: Request, replicas: Sequence[Replica]) -> tuple[str, ...]:
     """Return what was assumed and what is not measured, each once."""
-    said = []
-    workload = request.workload
-    if workload == WorkloadSpec():
-        said.append(f"{NO_WORKLOAD}: ISL 1024, OSL 256, saturating load")
-    if request.model.max_model_len is None:
-        longest = max(replica.engine.max_model_len for replica in replicas)
-        said.append(f"max_model_len {longest} follows from the workload; set max_model_len in model.yaml for more")
-    if workload.margin:
-        by = f"{100 * workload.margin:g} %"
-        said.append(f"margin {by}: all rates are stated {by} lower, TTFT and TPOT {by} higher, than predicted")
+    said = [note for service in request.services for note in _assumed(service, replicas, many=bool(request.more))]
     if request.time_limit_s is not None:
         said.append("time-limited: another run may find another plan")
     said += [note for replica in replicas for note in replica.estimate.notes]
     return tuple(dict.fromkeys(said))
+
+
+def _assumed(service: Service, replicas: Sequence[Replica], *, many: bool) -> Iterator[str]:
+    """Yield what was assumed of one model and its traffic."""
+    workload, whose = service.workload, f"{service.model.name}: " if many else ""
+    if workload == WorkloadSpec():
+        yield f"{whose}{NO_WORKLOAD}: ISL 1024, OSL 256, saturating load"
+    if service.model.max_model_len is None:
+        longest = max(replica.engine.max_model_len for replica in replicas if replica.model == service.model.name)
+        yield f"{whose}max_model_len {longest} follows from the workload; set max_model_len in model.yaml for more"
+    if workload.margin:
+        by = f"{100 * workload.margin:g} %"
+        yield f"{whose}margin {by}: all rates are stated {by} lower, TTFT and TPOT {by} higher, than predicted"

@@ -1,7 +1,7 @@
 """What is asked: the inputs and the choices made on the command line."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from optimizer.inputs.cluster import ClusterSpec
@@ -39,6 +39,8 @@ class Request:
     exclude: tuple[str, ...] = ()
     """Nodes ("node01") and GPUs ("node01/3") that others use."""
     time_limit_s: float | None = None
+    gap: float | None = None
+    """Stop when the plan is proven to be within this part of the best; None: when it is proven best."""
     workers: int = 1
     seed: int = 0
     faults: bool = True
@@ -48,3 +50,8 @@ class Request:
     def services(self) -> tuple[Service, ...]:
         """All models with their traffic, the first first."""
         return (Service(model=self.model, workload=self.workload, weight=self.weight), *self.more)
+
+    def of(self, number: int) -> "Request":
+        """Return the same question about one of the models alone."""
+        service = self.services[number]
+        return replace(self, model=service.model, workload=service.workload, weight=service.weight, more=())

@@ -3,7 +3,7 @@
 from optimizer.cost.quantities import Estimate, Phases
 from optimizer.cost.shapes import Shape
 from optimizer.formulation.columns import Column, Piece
-from optimizer.formulation.instance import Instance
+from optimizer.formulation.instance import Instance, Load
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout import Layout
 from optimizer.plan import ObjectiveName
@@ -63,4 +63,4 @@ def instance(
     max_gpus: int | None = None,
     replicas: int | None = None,
 ) -> Instance:
-    return Instance((classes,), columns, load or workload(), objective, max_gpus, replicas)
+    return Instance((classes,), columns, (Load(load or workload()),), objective, max_gpus, replicas)
