@@ -9,8 +9,9 @@ from optimizer.cost.collectives import part
 from optimizer.cost.memory import ledger
 from optimizer.cost.quantities import Estimate, Phases
 from optimizer.cost.serving import operate
+from optimizer.cost.stages import Same
 from optimizer.cost.step import prefill
-from optimizer.cost.work import Same, work
+from optimizer.cost.work import work
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec, Scheme
 from optimizer.inputs.workload import WorkloadSpec

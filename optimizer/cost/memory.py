@@ -9,11 +9,12 @@ from optimizer.cost.case import Case
 from optimizer.cost.kv import StageCache, stage_cache
 from optimizer.cost.quantities import RankMemory
 from optimizer.cost.shards import buffer_bytes, weights_bytes
+from optimizer.cost.stages import Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
 from optimizer.units import show_bytes
 
-__all__ = ["activation_bytes", "kv_pool", "ledger", "sequences_that_fit", "weights_bytes"]
+__all__ = ["activation_bytes", "kv_pool", "ledger", "sequences_that_fit", "stage_fits", "weights_bytes"]
 
 _ACTIVATION_BYTES = 2  # activations are 16 bits wide
 
@@ -88,6 +89,12 @@ def sequences_that_fit(case: Case, tokens_per_sequence: float) -> int:
     return max(0, min(per_stage)) * case.layout.attn_dp
 
 
+def stage_fits(case: Case, stage: int, sequences: int, tokens_per_sequence: float) -> bool:
+    """Return whether the ranks of one stage hold their part of ``sequences`` in flight of so many tokens each."""
+    held, cache = _holdings(case, stage), _cache(case, stage)
+    return not _reasons(case, stage, held, cache, sequences, tokens_per_sequence)
+
+
 def _pool(case: Case, held: _Holdings) -> float:
     return held.pool * (1.0 - case.engine.fragmentation)
 
@@ -123,39 +130,24 @@ def _terms(held: _Holdings, kv: float, label: str) -> str:
     return " + ".join(f"{name} {show_bytes(size)}" for name, size in terms if size)
 
 
-class _Same:
-    """A value known by its identity: specs hold dictionaries and cannot be hashed, but live as long as the solve."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: ModelSpec) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-
 @lru_cache(maxsize=8192)
-def _loaded_bytes(model: _Same, layout: Layout, stage: int) -> int:
+def _loaded_bytes(model: Same[ModelSpec], layout: Layout, stage: int) -> int:
     return weights_bytes(model.value, layout, stage) + buffer_bytes(model.value, stage)
 
 
 @lru_cache(maxsize=8192)
-def _stage_cache(model: _Same, layout: Layout, stage: int, block: int, batched: int) -> StageCache:
+def _stage_cache(model: Same[ModelSpec], layout: Layout, stage: int, block: int, batched: int) -> StageCache:
     return stage_cache(model.value, layout, stage, block_tokens=block, batched_tokens=batched)
 
 
 def _cache(case: Case, stage: int) -> StageCache:
     engine = case.engine
-    return _stage_cache(_Same(case.model), case.layout, stage, engine.block_tokens, engine.max_num_batched_tokens)
+    return _stage_cache(Same(case.model), case.layout, stage, engine.block_tokens, engine.max_num_batched_tokens)
 
 
 def _holdings(case: Case, stage: int) -> _Holdings:
     """Return what a rank of ``stage`` holds; the engine's share decides what the pool may take."""
-    weights = _loaded_bytes(_Same(case.model), case.layout, stage)
+    weights = _loaded_bytes(Same(case.model), case.layout, stage)
     activations, overhead = activation_bytes(case, stage), _overhead_bytes(case)
     visible, share = case.at(stage).gpu.memory, case.engine.gpu_memory_utilization
     match case.facts.share_of:
@@ -185,7 +177,7 @@ def activation_bytes(case: Case, stage: int) -> int:
     ``max_num_seqs`` rows of logits (last stage only), which TP does not shrink.
     """
     layout, tokens = case.layout, case.engine.max_num_batched_tokens
-    row, workspace = _widths(_Same(case.model), layout, stage)
+    row, workspace = _widths(Same(case.model), layout, stage)
     forward = _ACTIVATION_BYTES * tokens * row
     sampler = 0.0
     if stage == layout.pp - 1:
@@ -198,7 +190,7 @@ def activation_bytes(case: Case, stage: int) -> int:
 
 
 @lru_cache(maxsize=8192)
-def _widths(model: _Same, layout: Layout, stage: int) -> tuple[int, int]:
+def _widths(model: Same[ModelSpec], layout: Layout, stage: int) -> tuple[int, int]:
     """Return the widest row of a stage's layers and its widest workspace, in numbers per token."""
     spec, first = model.value, sum(layout.layers_per_stage[:stage])
     runs = [run for run, _ in spec.layers(first, first + layout.layers_per_stage[stage])]

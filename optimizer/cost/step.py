@@ -6,6 +6,7 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, log2
@@ -22,7 +23,8 @@ from optimizer.cost.operators import (
     roofline,
 )  # fmt: skip
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.work import LayerWork, StageWork, Work, work
+from optimizer.cost.stages import StageWork
+from optimizer.cost.work import LayerWork, Work, work
 from optimizer.topology.wiring import HopPath
 
 
@@ -105,12 +107,20 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
 def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdown]:
     """Return the seconds of stages in a row on GPUs of one type."""
     constants = work(case)
-    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
-    order = constants.order[held.start : held.stop]
-    shapes = {
-        index: _stage(case, constants, layers, constants.shapes[index], batch, rows) for index in dict.fromkeys(order)
-    }
+    price, order = _stage_prices(case, batch, rows), constants.order[held.start : held.stop]
+    shapes = {index: price(constants.shapes[index]) for index in dict.fromkeys(order)}
     return [shapes[index] for index in order]
+
+
+def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
+    """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
+    return _stage_prices(case, batch, _rows(case, batch))
+
+
+def _stage_prices(case: Case, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
+    constants = work(case)
+    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
+    return lambda held: _stage(case, constants, layers, held, batch, rows)
 
 
 def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:

@@ -5,7 +5,6 @@ Layers of a kind are priced once for all stages.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
 
 from optimizer.cost.case import Case
 from optimizer.cost.operators import Experts, Matrix, Rate
@@ -19,9 +18,10 @@ from optimizer.cost.projections import (
     matrix,
 )
 from optimizer.cost.shards import scheme_of
+from optimizer.cost.stages import Same, StageWork, held_by_stages, kinds_of, stage_work
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.gpu import GpuSpec
-from optimizer.inputs.model import Dense, GroupedQuery, Latent, Layer, LayerRun, MixtureOfExperts, ModelSpec
+from optimizer.inputs.model import Dense, GroupedQuery, Latent, Layer, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
 
 
@@ -71,19 +71,6 @@ class LayerWork:
 
 
 @dataclass(frozen=True, slots=True)
-class StageWork:
-    """What stages of one shape hold."""
-
-    counts: tuple[int, ...]
-    """Layers of each kind."""
-    is_first: bool
-    is_last: bool
-    kernels: int
-    launches: int
-    pieces: int
-
-
-@dataclass(frozen=True, slots=True)
 class Work:
     """All a replica does, per rank."""
 
@@ -104,24 +91,6 @@ class Work:
     elementwise_bytes_per_s: float
 
 
-T = TypeVar("T")
-
-
-class Same(Generic[T]):
-    """A cache key that compares a value by identity: hashing a whole model spec would cost more than a price."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.value is other.value
-
-
 def work(case: Case) -> Work:
     """Return the replica's constants, from the cache when model, layout, GPU and calibration are the same objects."""
     return _work_of(Same(case))
@@ -139,9 +108,11 @@ def _work(
     model: Same[ModelSpec], layout: Layout, gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float
 ) -> Work:
     spec, rates = model.value, Rates(gpu.value, calibration.value, speed)
-    runs, of_run = _kinds(model)
-    kinds = tuple(_layer(spec, run, layout, rates) for run in runs)
-    stages = _stages(kinds, _counts(spec, layout, of_run))
+    kinds = tuple(_layer(spec, run, layout, rates) for run in kinds_of(model)[0])
+    stages = [
+        stage_work(kinds, held, is_first=stage == 0, is_last=stage == layout.pp - 1)
+        for stage, held in enumerate(held_by_stages(model, layout))
+    ]
     shapes = tuple(dict.fromkeys(stages))
     first = spec.runs[0].attention
     return Work(
@@ -155,44 +126,6 @@ def _work(
         logit_bytes=spec.vocab * ACTIVATION_BYTES,
         elementwise_bytes_per_s=calibration.value.elementwise * gpu.value.memory_bandwidth * speed,
     )
-
-
-@lru_cache(maxsize=256)
-def _kinds(model: Same[ModelSpec]) -> tuple[tuple[LayerRun, ...], dict[int, int]]:
-    """Return one run for every kind of layer, in order of first use, and the kind of each run by its identity."""
-    kinds: dict[tuple[object, ...], int] = {}
-    first: list[LayerRun] = []
-    of_run = {}
-    for run in model.value.runs:
-        key = (run.attention, run.feed_forward, run.norm_parameters)
-        if key not in kinds:
-            kinds[key] = len(kinds)
-            first.append(run)
-        of_run[id(run)] = kinds[key]
-    return tuple(first), of_run
-
-
-def _counts(model: ModelSpec, layout: Layout, of_run: dict[int, int]) -> tuple[tuple[int, ...], ...]:
-    """Return how many layers of each kind every stage holds."""
-    stages, start, kinds = [], 0, max(of_run.values()) + 1
-    for layers in layout.layers_per_stage:
-        held = [0] * kinds
-        for run, count in model.layers(start, start + layers):
-            held[of_run[id(run)]] += count
-        stages.append(tuple(held))
-        start += layers
-    return tuple(stages)
-
-
-def _stages(kinds: tuple[LayerWork, ...], counts: tuple[tuple[int, ...], ...]) -> list[StageWork]:
-    def total(held: tuple[int, ...], of: str) -> int:
-        return sum(count * int(getattr(kind, of)) for count, kind in zip(held, kinds, strict=True))
-
-    last = len(counts) - 1
-    return [
-        StageWork(held, i == 0, i == last, *(total(held, of) for of in ("kernels", "launches", "pieces")))
-        for i, held in enumerate(counts)
-    ]
 
 
 def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> LayerWork:
