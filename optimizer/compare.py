@@ -5,8 +5,31 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from optimizer.cost.quantities import EngineSettings, RankMemory
-from optimizer.plan import Candidate, Plan, Replica
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import WorkloadSpec
+from optimizer.plan import Candidate, Plan, Replica, Served
 from optimizer.units import show_bytes, show_seconds
+
+
+def service_names(services: Sequence[Service]) -> tuple[str, ...]:
+    """Return what to call the models of a plan: their names, with their place where two are the same model."""
+    names = [service.model.name for service in services]
+    return tuple(name if names.count(name) == 1 else f"{name} [{place}]" for place, name in enumerate(names))
+
+
+def service_of(plan: Plan, replica: Replica) -> Service:
+    """Return the model and the traffic that a replica is for."""
+    return plan.inputs.services[replica.service]
+
+
+def workload_of(plan: Plan, replica: Replica) -> WorkloadSpec:
+    """Return the traffic that a replica is for."""
+    return service_of(plan, replica).workload
+
+
+def is_apart(plan: Plan) -> bool:
+    """Return whether some replicas only prefill or only decode."""
+    return any(replica.role != "both" for replica in plan.replicas)
 
 
 def candidate_label(candidate: Candidate) -> str:
@@ -28,6 +51,8 @@ class ReplicaGroup:
     numbers: tuple[int, ...]
     """Their places in the plan, from 0."""
     members: tuple[Replica, ...]
+    model: str = ""
+    """What they serve, where the plan has several models."""
 
     @property
     def one(self) -> Replica:
@@ -41,13 +66,16 @@ class ReplicaGroup:
 
     @property
     def degrees(self) -> str:
-        """The degrees as written in tables: "TP4 x PP2 x DP2"."""
-        return f"TP{self.one.tp} x PP{self.one.pp} x DP{self.dp}"
+        """The degrees as written in tables: "TP4 x PP2 x DP2", with the role where there are several."""
+        role = "" if self.one.role == "both" else f" {self.one.role}"
+        return f"TP{self.one.tp} x PP{self.one.pp} x DP{self.dp}{role}"
 
     @property
     def label(self) -> str:
-        """Short name: "2 x tp4pp2 bf16 on h200-sxm"."""
-        return f"{self.dp} x {self.one.layout.label} {self.one.weights} on {self.one.gpu_type}"
+        """Short name: "2 x tp4pp2 bf16 on h200-sxm", with role and model where there are several."""
+        role = "" if self.one.role == "both" else f" {self.one.role}"
+        model = f" for {self.model}" if self.model else ""
+        return f"{self.dp} x {self.one.layout.label}{role} {self.one.weights} on {self.one.gpu_type}{model}"
 
 
 def replica_groups(plan: Plan) -> tuple[ReplicaGroup, ...]:
@@ -56,7 +84,11 @@ def replica_groups(plan: Plan) -> tuple[ReplicaGroup, ...]:
     for index, replica in enumerate(plan.replicas):
         key = replica.model_dump_json(exclude={"seats", "reservations"})
         groups.setdefault(key, []).append((index, replica))
-    return tuple(ReplicaGroup(*zip(*members, strict=True)) for members in groups.values())
+    names = service_names(plan.inputs.services) if plan.inputs.more else ("",)
+    return tuple(
+        ReplicaGroup(tuple(number for number, _ in own), tuple(one for _, one in own), names[own[0][1].service])
+        for own in groups.values()
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +107,8 @@ class Row:
 def plan_rows(plans: Sequence[Plan]) -> tuple[Row, ...]:
     """Return what plans are compared by: layout, engine, estimate, proof and seats, as text for people."""
     columns = [_properties(plan) for plan in plans]
-    return tuple(Row(key, tuple(column[key] for column in columns)) for key in columns[0])
+    keys = dict.fromkeys(key for column in columns for key in column)
+    return tuple(Row(key, tuple(column.get(key, "absent") for column in columns)) for key in keys)
 
 
 def _properties(plan: Plan) -> dict[str, str]:
@@ -92,12 +125,26 @@ def _properties(plan: Plan) -> dict[str, str]:
         "TTFT": show_seconds(totals.ttft_s),
         "TPOT": show_seconds(totals.tpot_s),
         "cost": cost,
+        **_services(plan),
         "KV cache": ", ".join(sorted({r.kv_cache for r in plan.replicas})),
         "KV tokens": f"{sum(kv_tokens(r) for r in plan.replicas):,}",
         "fullest GPU": _fullest(plan),
         "engine": "; ".join(sorted({_engine(r.engine) for r in plan.replicas})),
         "seats": "; ".join(_seats(plan)),
     }
+
+
+def _services(plan: Plan) -> dict[str, str]:
+    """Return what each model gets, by its name, where the plan says so."""
+    names = service_names(plan.inputs.services)
+    return {names[one.service]: _served(one) for one in plan.totals.services}
+
+
+def _served(one: Served) -> str:
+    return (
+        f"{one.requests_per_s:,.3g} requests/s, TTFT {show_seconds(one.ttft_s)}, TPOT {show_seconds(one.tpot_s)}, "
+        f"{one.gpus} GPUs"
+    )
 
 
 def kv_tokens(replica: Replica) -> int:

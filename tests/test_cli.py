@@ -148,6 +148,11 @@ def test_each_kind_of_error_has_its_exit_code_and_one_line(
         (["--exclude", "node01/8"], "node01 has 8"),
         (["--time-limit", "0"], "no time"),
         (["--time-limit", "5 parsecs"], "--time-limit"),
+        (["--gap", "1 GB"], "--gap"),
+        (["--gap", "100%"], "no proof at all"),
+        (["--roles", "prefil,decode"], "did you mean 'prefill'"),
+        (["--roles", "prefill"], "decode needs prefill"),
+        (["--roles", "both,both"], "twice"),
         (["--max-gpus", "0"], "--max-gpus"),
         (["--nonsense"], "--nonsense"),
         (["-o", "no/such/folder/plan.json"], "create it"),
@@ -282,10 +287,10 @@ def test_presets_lists_and_shows_with_sources(capsys: pytest.CaptureFixture[str]
     assert "h200-sxm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["cluster", "model", "workload", "plan"])
+@pytest.mark.parametrize("what", ["cluster", "model", "models", "workload", "plan"])
 def test_schema_prints_json_schema(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", what]) == 0
-    assert json.loads(capsys.readouterr().out)["type"] == "object"
+    assert json.loads(capsys.readouterr().out)["type"] == ("array" if what == "models" else "object")
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from optimizer.cli import output
 from optimizer.cli.answers import file_named, show_infeasible
+from optimizer.cli.asking import ask
 from optimizer.cli.options import (
     ClusterArg,
     DebugOption,
@@ -56,8 +57,6 @@ def capacity(
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """GPUs (and cost) needed against request rate, and the largest rate the cluster carries."""
-    from optimizer.cli.planning import ask
-
     grid = parse_rates(rates)
     if objective not in LEAST:
         raise InputError(f"--objective: {objective!r} is nothing to be least; choose one of {', '.join(LEAST)}")
@@ -65,6 +64,7 @@ def capacity(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
         margin=margin, survive=survive, time_limit=time_limit,
     )  # fmt: skip
+    one_model(request, "capacity")
     from optimizer.pipeline import capacity as curve
     from optimizer.report import records
     from optimizer.report.curve import capacity_table
@@ -82,6 +82,13 @@ def capacity(
         console = output.console()
         title = f"{request.model.name} on {request.cluster.name}: {objective} against request rate"
         console.print(capacity_table(title, found, request.workload, screen(console), assumed=workload is None))
+
+
+def one_model(request: "Request", what: str) -> None:
+    """Raise InputError when a question about one model is asked of several."""
+    if request.more:
+        names = ", ".join(service.model.name for service in request.services)
+        raise InputError(f"{what} is a question about one model, and MODEL lists {names}; give one of them as MODEL")
 
 
 LEAST = ("gpus", "cost", "energy")
@@ -119,6 +126,7 @@ def show_front(cluster: str, request: "Request", against: str, out: str | None, 
         raise InputError(f"--against: {against!r} is not known; choose one of {', '.join(AXES)}")
     if request.objective != "throughput" or request.then:
         raise InputError("--pareto trades throughput; leave --objective out")
+    one_model(request, "--pareto")
     from optimizer.pipeline.front import front
     from optimizer.report import records
     from optimizer.report.curve import front_table

@@ -9,7 +9,7 @@ from optimizer.errors import InputError
 
 if TYPE_CHECKING:
     from optimizer.inputs.cluster import ClusterSpec
-    from optimizer.inputs.workload import EngineChoice
+    from optimizer.inputs.workload import EngineChoice, Role
     from optimizer.plan import Failure, ObjectiveName
 
 DEGREES = ("tp", "pp", "ep", "dp")
@@ -52,6 +52,14 @@ ModelArg = Annotated[
         autocompletion=complete_model,
     ),
 ]
+ModelsArg = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="model.yaml, a Hugging Face config.json or its folder, a preset, or a models.yaml that lists several",
+        autocompletion=complete_model,
+    ),
+]
 WorkloadOption = Annotated[str | None, typer.Option("-w", "--workload", metavar="FILE", help="workload.yaml")]
 ObjectiveOption = Annotated[
     str,
@@ -71,11 +79,21 @@ ExcludeOption = Annotated[
 MarginOption = Annotated[
     str | None, typer.Option(metavar="10%", help="be safe against so large an error in rates and latencies")
 ]
+RolesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help="both; prefill,decode: the two apart; both,prefill,decode: whichever is better; default: the workload's",
+    ),
+]
 SurviveOption = Annotated[
     str | None, typer.Option(metavar="gpu|node|nic", help="meet the workload after any single such failure")
 ]
 TimeLimitOption = Annotated[
     str | None, typer.Option(metavar="SECONDS", help="stop after so long; the answer may then differ between runs")
+]
+GapOption = Annotated[
+    str | None, typer.Option(metavar="0.1%", help="stop when the plan is proven to be so near to the best")
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, metavar="N", help="threads of the solver")]
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="seed of the solver")]
@@ -167,15 +185,43 @@ def parse_survive(text: str | None) -> "Failure | None":
 
 def parse_margin(text: str) -> float:
     """Return the share of "10%" or "0.1"; InputError when it is none, or leaves nothing of a rate."""
-    from optimizer.units import parse_fraction
-
-    try:
-        share = parse_fraction(float(text) if re.fullmatch(r"[\d.]+", text) else text)
-    except ValueError as error:
-        raise InputError(f"--margin: {error}") from error
+    share = _share(text, "--margin")
     if share >= 1:
         raise InputError(f"--margin: {text!r} leaves nothing of any rate; write less, such as 10%")
     return share
+
+
+def parse_gap(text: str | None) -> float | None:
+    """Return the share of "0.1%" or "0.001"; InputError when it is none, or 100 % and more."""
+    if text is None:
+        return None
+    share = _share(text, "--gap")
+    if share >= 1:
+        raise InputError(f"--gap: {text!r} asks for no proof at all; write less, such as 0.1%")
+    return share
+
+
+def _share(text: str, option: str) -> float:
+    from optimizer.units import parse_fraction
+
+    try:
+        return parse_fraction(float(text) if re.fullmatch(r"[\d.]+", text) else text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def parse_roles(text: str) -> "tuple[Role, ...]":
+    """Return the roles of a comma-separated list; InputError names the nearest, or what is missing."""
+    from optimizer.inputs.complaints import did_you_mean, validated
+    from optimizer.inputs.workload import Role, WorkloadSpec
+
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in get_args(Role):
+            raise InputError(f"--roles: {name!r} is not known; {did_you_mean(name, get_args(Role), what='one of')}")
+        if names.count(name) > 1:
+            raise InputError(f"--roles: {name} is given twice; keep one of them")
+    return validated(WorkloadSpec, {"roles": names}, f"--roles {text}").roles
 
 
 def parse_time_limit(text: str | None) -> float | None:

@@ -8,17 +8,21 @@ import typer
 
 from optimizer.cli import curves, options, output
 from optimizer.cli.answers import file_named, show_infeasible
+from optimizer.cli.asking import ask, load_of
 from optimizer.cli.options import (
     ClusterArg,
     DebugOption,
     EngineOption,
     ExcludeOption,
     FixOption,
+    GapOption,
     JsonOption,
     MarginOption,
     MaxGpusOption,
     ModelArg,
+    ModelsArg,
     ObjectiveOption,
+    RolesOption,
     SeedOption,
     SurviveOption,
     TimeLimitOption,
@@ -28,9 +32,10 @@ from optimizer.cli.options import (
 from optimizer.errors import InfeasibleError
 
 if TYPE_CHECKING:
-    from optimizer.inputs.model import ModelSpec
-    from optimizer.inputs.workload import WorkloadSpec
+    from collections.abc import Iterator, Sequence
+
     from optimizer.pipeline import Request
+    from optimizer.plan import Candidate
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def solve(
     cluster: ClusterArg,
-    model: ModelArg,
+    model: ModelsArg,
     workload: WorkloadOption = None,
     out: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="write plan.json")] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="throughput against TPOT: every best trade-off")] = False,
@@ -53,9 +58,11 @@ def solve(
     fix: FixOption = None,
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
+    roles: RolesOption = None,
     margin: MarginOption = None,
     survive: SurviveOption = None,
     time_limit: TimeLimitOption = None,
+    gap: GapOption = None,
     workers: WorkersOption = 1,
     seed: SeedOption = 0,
     faults: Annotated[
@@ -67,7 +74,8 @@ def solve(
     output.check_folder(out)
     request = ask(
         cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin, survive=survive, time_limit=time_limit, workers=workers, seed=seed, faults=faults,
+        roles=roles, margin=margin, survive=survive, time_limit=time_limit, gap=gap, workers=workers, seed=seed,
+        faults=faults,
     )  # fmt: skip
     if pareto:
         curves.show_front(cluster, request, against, out, json=json)
@@ -94,7 +102,9 @@ def solve(
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="CLUSTER|PLAN", help="cluster (file or preset), or a plan.json")],
-    second: Annotated[str, typer.Argument(metavar="MODEL|PLAN", help="model (file or preset), or a plan.json")],
+    second: Annotated[
+        str, typer.Argument(metavar="MODEL|PLAN", help="model (file or preset), models.yaml, or a plan.json")
+    ],
     workload: WorkloadOption = None,
     layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2", help="only these layouts")] = None,
     objective: ObjectiveOption = "throughput",
@@ -105,6 +115,7 @@ def compare(
     fix: FixOption = None,
     max_gpus: MaxGpusOption = None,
     exclude: ExcludeOption = None,
+    roles: RolesOption = None,
     margin: MarginOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
@@ -115,7 +126,7 @@ def compare(
         return
     request = ask(
         first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin,
+        roles=roles, margin=margin,
     )  # fmt: skip
     labels = options.parse_layouts(layouts)
     from optimizer import pipeline
@@ -129,17 +140,27 @@ def compare(
     except InfeasibleError as error:
         show_infeasible(error, json=json)
         raise
-    title = f"{request.model.name} on {request.cluster.name}: {len(candidates)} layouts for {objective}, best first"
+    told = list(_by_model(request, candidates))
     match form:
         case "json":
             output.answer(records.json_text({"candidates": [records.candidate_record(c) for c in candidates]}))
         case "csv":
             output.answer(pasted.candidates_csv(candidates))
         case "markdown":
-            output.answer(pasted.candidates_markdown(title, candidates))
+            output.answer("\n".join(pasted.candidates_markdown(title, own) for title, own in told))
         case _:
             console = output.console()
-            console.print(candidate_table(title, candidates, screen(console)), seconds_table(candidates))
+            for title, own in told:
+                console.print(candidate_table(title, own, screen(console)), seconds_table(own))
+
+
+def _by_model(request: "Request", candidates: "Sequence[Candidate]") -> "Iterator[tuple[str, list[Candidate]]]":
+    """Yield the candidates of each model under a title."""
+    from optimizer.compare import service_names
+
+    for number, name in enumerate(service_names(request.services)):
+        own = [candidate for candidate in candidates if candidate.service == number]
+        yield f"{name} on {request.cluster.name}: {len(own)} layouts for {request.objective}, best first", own
 
 
 def estimate(
@@ -169,7 +190,7 @@ def estimate(
 
     hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
     changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
-    load = _load(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
+    load = load_of(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
     with file_named(cluster, hardware.name):
         price, settings = pipeline.estimate(
             hardware, spec, load, tp=tp, pp=pp, ep=ep, batch=batch,
@@ -181,62 +202,6 @@ def estimate(
         console = output.console()
         title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}" + (f", EP{ep}" if ep > 1 else "")
         console.print(estimated(title, price, asdict(settings), screen(console)))
-
-
-def ask(
-    cluster: str,
-    model: str,
-    workload: str | None,
-    engine: str | None,
-    *,
-    objective: str,
-    fix: str | None,
-    max_gpus: int | None,
-    exclude: list[str] | None,
-    margin: str | None = None,
-    survive: str | None = None,
-    time_limit: str | None = None,
-    workers: int = 1,
-    seed: int = 0,
-    faults: bool = True,
-) -> "Request":
-    """Return what the user asks, every file read and every option understood."""
-    goal, fixed, seconds = (
-        options.parse_objectives(objective),
-        options.parse_fix(fix),
-        options.parse_time_limit(time_limit),
-    )
-    from optimizer.inputs import read
-
-    hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
-    load = _load(spec, model, workload, engine, {})
-    if margin is not None:
-        load = load.model_copy(update={"margin": options.parse_margin(margin)})
-    from optimizer.pipeline import Request
-
-    return Request(
-        cluster=hardware, model=spec, workload=load, objective=goal[0], then=goal[1:],
-        survive=options.parse_survive(survive), fix=fixed, max_gpus=max_gpus,
-        exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, workers=workers, seed=seed,
-        faults=faults,
-    )  # fmt: skip
-
-
-def _load(
-    model: "ModelSpec", model_source: str, source: str | None, engine: str | None, changes: dict[str, object]
-) -> "WorkloadSpec":
-    """Return the workload of a file with the options' changes; InputError when the model's context is too short."""
-    from optimizer.inputs import read
-    from optimizer.inputs.complaints import validated
-
-    load = read.read_workload(source)
-    if changes:
-        where = " ".join(f"--{key.replace('_', '-')}" for key in changes)
-        load = validated(type(load), load.model_dump(mode="json") | changes, where)
-    if engine is not None:
-        load = load.model_copy(update={"engine": options.parse_engine(engine, load.engine)})
-    read.check_lengths(model, load, where=source or (f"{model_source}, no workload" if not changes else "--isl, --osl"))
-    return load
 
 
 def _is_plan(source: str) -> bool:

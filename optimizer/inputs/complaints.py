@@ -35,23 +35,24 @@ def did_you_mean(word: str, known: Collection[str], *, what: str = "known") -> s
     return f"{what}: {', '.join(listed[:30])}{more}" if listed else f"{what}: none"
 
 
-def validated(spec: type[Spec], value: object, where: str) -> Spec:
-    """Return ``value`` as a ``spec``, or raise one InputError that names every wrong key."""
+def validated(spec: type[Spec], value: object, where: str, at: str = "") -> Spec:
+    """Return ``value``, found ``at`` a place in the file, as a ``spec``, or raise one InputError for all wrong keys."""
     if not isinstance(value, Mapping):
         raise InputError(
-            f"{where}: holds {_kind(value)}; expected keys such as {', '.join(list(spec.model_fields)[:3])}"
+            f"{where}: {at + ': ' if at else ''}holds {_kind(value)}; expected keys such as "
+            f"{', '.join(list(spec.model_fields)[:3])}"
         )
     try:
         return spec.model_validate(value)
     except ValidationError as error:
-        raise InputError(complaint(error, spec, value, where)) from error
+        raise InputError(complaint(error, spec, value, where, at)) from error
 
 
-def complaint(error: ValidationError, spec: type[BaseModel], value: object, where: str) -> str:
+def complaint(error: ValidationError, spec: type[BaseModel], value: object, where: str, at: str = "") -> str:
     """Return the message of a validation error: one line per wrong key."""
     lines: dict[str, str] = {}
     for details in error.errors(include_url=False):
-        place = _Place(spec, value)
+        place = _Place(spec, value, at)
         for step in details["loc"]:
             place.enter(step)
         if place.is_meant:
@@ -65,10 +66,10 @@ def complaint(error: ValidationError, spec: type[BaseModel], value: object, wher
 class _Place:
     """Where a validation error points: the key path, the type expected there and the value found."""
 
-    def __init__(self, annotation: Any, value: object) -> None:
+    def __init__(self, annotation: Any, value: object, path: str = "") -> None:
         self.annotation = annotation
         self.value = value
-        self.path = ""
+        self.path = path
         self.siblings: tuple[str, ...] = ()
         self.is_meant = True
         """False for a branch of a union that the user cannot have meant."""

@@ -23,7 +23,7 @@ def read_cluster(source: str, tell: Callable[[str], None] = lambda _: None) -> C
     Afterwards each template names its GPUs by id and ``gpus`` holds a GpuSpec for every one of them. What is guessed,
     missing or broken in the files of the key ``import`` goes to ``tell``.
     """
-    path = _existing(source)
+    path = existing(source)
     if path is None:
         _refuse_unknown(source, "clusters", "cluster")
         return presets.load_cluster(source)
@@ -35,7 +35,7 @@ def read_cluster(source: str, tell: Callable[[str], None] = lambda _: None) -> C
 
 def read_model(source: str) -> ModelSpec:
     """Return the model of model.yaml, of a Hugging Face config.json or its folder, or of a preset or hub name."""
-    path = _existing(source)
+    path = existing(source)
     if path is not None and path.is_dir() and not (path / "config.json").is_file() and presets.model_name(source):
         path = None
     if path is not None:
@@ -49,7 +49,7 @@ def read_workload(source: str | None) -> WorkloadSpec:
     """Return the workload of a file; without one ISL 1024, OSL 256 and a saturating load."""
     if source is None:
         return WorkloadSpec()
-    path = _existing(source)
+    path = existing(source)
     if path is None:
         raise InputError(f"{source}: no such file; write one with isl and osl (see `tpopt schema workload`)")
     return validated(WorkloadSpec, read_document(path) or {}, str(path))
@@ -57,26 +57,34 @@ def read_workload(source: str | None) -> WorkloadSpec:
 
 def read_measurements(source: str, needed: tuple[str, ...]) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     """Return the column names and rows of a measurements.csv that has at least the columns ``needed``."""
-    path = _existing(source)
+    path = existing(source)
     if path is None:
         raise InputError(f"{source}: no such file; give a CSV with columns {', '.join(needed)}")
     return parse_csv(read_text(path), str(path), needed)
 
 
-def check_lengths(model: ModelSpec, workload: WorkloadSpec, *, where: str) -> None:
-    """Raise InputError when mean prompt and answer do not fit into the longest sequence of the model."""
+def check_lengths(model: ModelSpec, workload: WorkloadSpec, *, where: str, at: str = "") -> None:
+    """Raise InputError when mean prompt and answer do not fit into the longest sequence of the model.
+
+    It begins with the file's name ``where``; ``at`` is the workload's place in it.
+    """
     longest = model.max_model_len or model.context
     asked = workload.isl.mean + workload.osl.mean
     if asked > longest:
         limit = "max_model_len" if model.max_model_len else "context"
         raise InputError(
-            f"{where}: isl: {workload.isl.mean} prompt and {workload.osl.mean} output tokens exceed the {limit} of "
-            f"{longest} tokens of {model.name}; lower isl or osl, or choose a model with a longer context"
+            f"{where}: {at + '.' if at else ''}isl: {workload.isl.mean} prompt and {workload.osl.mean} output tokens "
+            f"exceed the {limit} of {longest} tokens of {model.name}; lower isl or osl, or choose a model with a longer context"
         )
 
 
-def _existing(source: str) -> Path | None:
-    """Return the path when there is something at it; a name without suffix and folder may still be a preset."""
+def beside(folder: Path, name: str) -> str:
+    """Return the path of a file beside another one, else the name itself: a preset's, or a path from here."""
+    return str(folder / name) if (folder / name).exists() else name
+
+
+def existing(source: str) -> Path | None:
+    """Return the path when there is something at it; else ``source`` may still be a preset's name."""
     path = Path(source)
     try:
         return path if path.exists() else None
@@ -120,14 +128,14 @@ def _model_file(path: Path) -> ModelSpec:
     where = str(path)
     if isinstance(document, list):
         raise InputError(
-            f"{where}: lists {len(document)} models; this version plans one model at a time: "
-            "give one of them as model.yaml"
+            f"{where}: lists {len(document)} models, and one is asked for here; give one of them as model.yaml "
+            "(`tpopt solve` and `tpopt compare` take the list)"
         )
     if not isinstance(document, Mapping):
         return validated(ModelSpec, document, where)
     if "model_type" in document or "architectures" in document:
         return from_config(_with_quantization(document, path), name=_hub_name(document, path), where=where)
-    return _own_model(document, path)
+    return own_model(document, path.parent, where)
 
 
 def _with_quantization(config: Mapping[str, object], path: Path) -> Mapping[str, object]:
@@ -142,27 +150,31 @@ def _with_quantization(config: Mapping[str, object], path: Path) -> Mapping[str,
     return {**config, "quantization_config": {"quant_method": "modelopt", **stored}}
 
 
-def _own_model(document: Mapping[str, object], path: Path) -> ModelSpec:
-    """Return a model.yaml: ``preset`` or ``hf`` with keys that replace theirs, or the architecture in full."""
-    where = str(path)
+def own_model(document: Mapping[str, object], folder: Path, where: str, at: str = "") -> ModelSpec:
+    """Return a model.yaml: ``preset`` or ``hf`` with keys that replace theirs, or the architecture in full.
+
+    ``hf`` is seen from ``folder``; InputError begins with the file's name ``where`` and the place ``at`` in it.
+    """
+    here = f"{where}: {at + '.' if at else ''}"
     bases: dict[str, Callable[[str], ModelSpec]] = {
-        "preset": lambda name: _base_preset(name, where),
-        "hf": lambda name: _base_config(path.parent / name, where),
+        "preset": lambda name: _base_preset(name, here),
+        "hf": lambda name: _base_config(folder / name, here),
     }
     given = [key for key in bases if key in document]
     if not given:
-        _refuse_near_base(document, where)
-        return validated(ModelSpec, document, where)
+        _refuse_near_base(document, here)
+        return validated(ModelSpec, document, where, at)
     if len(given) > 1:
-        raise InputError(f"{where}: preset, hf: exclude each other; keep one of them")
+        raise InputError(f"{here}preset, hf: exclude each other; keep one of them")
     key, name = given[0], document[given[0]]
     if not isinstance(name, str):
-        raise InputError(f"{where}: {key}: {name!r} is no {'preset' if key == 'preset' else 'path'}; write it as text")
+        raise InputError(f"{here}{key}: {name!r} is no {'preset' if key == 'preset' else 'path'}; write it as text")
+    base = bases[key](name)
     rest = {k: v for k, v in document.items() if k != key}
-    return validated(ModelSpec, bases[key](name).model_dump(mode="json") | rest, where) if rest else bases[key](name)
+    return validated(ModelSpec, base.model_dump(mode="json") | rest, where, at) if rest else base
 
 
-def _refuse_near_base(document: Mapping[str, object], where: str) -> None:
+def _refuse_near_base(document: Mapping[str, object], here: str) -> None:
     """Raise InputError when a mapping lacks an architecture altogether: it needs a preset, a config or all of it."""
     if not {"runs", "hidden", "vocab"} & set(document):
         unknown = [key for key in document if key not in ModelSpec.model_fields]
@@ -171,24 +183,22 @@ def _refuse_near_base(document: Mapping[str, object], where: str) -> None:
             if unknown
             else ""
         )
-        raise InputError(
-            f"{where}: preset: is missing; name a preset, `hf: config.json`, or give the architecture{near}"
-        )
+        raise InputError(f"{here}preset: is missing; name a preset, `hf: config.json`, or give the architecture{near}")
 
 
-def _base_preset(name: str, where: str) -> ModelSpec:
+def _base_preset(name: str, here: str) -> ModelSpec:
     if presets.model_name(name) is None:
         raise InputError(
-            f"{where}: preset: {name!r} does not ship; {did_you_mean(name, presets.names('models'))} "
+            f"{here}preset: {name!r} does not ship; {did_you_mean(name, presets.names('models'))} "
             "(`tpopt presets models` lists all)"
         )
     return presets.load_model(name)
 
 
-def _base_config(path: Path, where: str) -> ModelSpec:
+def _base_config(path: Path, here: str) -> ModelSpec:
     config = path / "config.json" if path.is_dir() else path
     if not config.is_file():
-        raise InputError(f"{where}: hf: {path}: no such file; give the path of a config.json, seen from {where}")
+        raise InputError(f"{here}hf: {path}: no such file; give the path of a config.json, seen from this file")
     return _model_file(config)
 
 

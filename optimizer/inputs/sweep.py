@@ -12,7 +12,7 @@ from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.complaints import validated
 from optimizer.inputs.documents import read_document
 from optimizer.inputs.model import ModelSpec, Scheme
-from optimizer.inputs.read import check_lengths, read_cluster, read_model, read_workload
+from optimizer.inputs.read import beside, check_lengths, read_cluster, read_model, read_workload
 from optimizer.inputs.schema import Count, Record, Seconds
 from optimizer.inputs.workload import KvScheme, WorkloadSpec
 
@@ -67,8 +67,8 @@ def read_sweep(source: str) -> Grid:
     folder = path.parent
     grid = Grid(
         spec,
-        {name: read_cluster(_beside(folder, name)) for name in spec.clusters},
-        {name: read_model(_beside(folder, name)) for name in spec.models},
+        {name: read_cluster(beside(folder, name)) for name in spec.clusters},
+        {name: read_model(beside(folder, name)) for name in spec.models},
         {name: _workload(folder, given) for name, given in spec.workloads.items()},
     )
     for model_name, model in grid.models.items():
@@ -77,10 +77,5 @@ def read_sweep(source: str) -> Grid:
     return grid
 
 
-def _beside(folder: Path, name: str) -> str:
-    """Return the path of a file beside the sweep's own, else the name itself: a preset's, or a path from here."""
-    return str(folder / name) if (folder / name).exists() else name
-
-
 def _workload(folder: Path, given: str | WorkloadSpec) -> WorkloadSpec:
-    return given if isinstance(given, WorkloadSpec) else read_workload(_beside(folder, given))
+    return given if isinstance(given, WorkloadSpec) else read_workload(beside(folder, given))

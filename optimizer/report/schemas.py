@@ -5,6 +5,7 @@ from typing import Any
 
 from optimizer.inputs.cluster import ClusterSpec, ImportedFile
 from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.services import Entry
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Plan
 
@@ -53,6 +54,17 @@ def _workload() -> Schema:
     return schema
 
 
+def _models() -> Schema:
+    """Return the schema of models.yaml: a list; model and workload are names of files or presets, or written out."""
+    entry, parts = Entry.model_json_schema(), {"model": _model(), "workload": _workload()}
+    shared: Schema = {}
+    for name, part in parts.items():
+        shared |= part.pop("$defs")
+        entry["properties"][name] = _or(part, {"type": "string"})
+    entry.pop("$defs")
+    return {"$defs": shared, "title": "Models", "type": "array", "items": entry, "minItems": 1}
+
+
 def _plan() -> Schema:
     return Plan.model_json_schema(mode="serialization")
 
@@ -64,6 +76,7 @@ def _or(schema: Schema, short: Schema) -> Schema:
 SCHEMAS: dict[str, Callable[[], Schema]] = {
     "cluster": _cluster,
     "model": _model,
+    "models": _models,
     "workload": _workload,
     "plan": _plan,
 }

@@ -84,7 +84,7 @@ BAD: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "unknown preset": ("model.yaml", MODEL, "preset: nothing-like-it", ("preset", "nothing-like-it", "tpopt presets")),
     "missing config": ("model.yaml", MODEL, "hf: config.json", ("hf", "config.json", "no such file")),
     "neither preset nor architecture": ("model.yaml", MODEL, "max_model_len: 4096", ("preset", "missing")),
-    "several models": ("model.yaml", MODEL, "- {model: a}\n- {model: b}", ("2 models", "one model at a time")),
+    "several models": ("model.yaml", MODEL, "- {model: a}\n- {model: b}", ("-w ", "each model's workload itself")),
 }  # fmt: skip
 
 
