@@ -11,6 +11,7 @@ from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout
+from optimizer.topology.sections import counts_of
 
 SCHEMA_VERSION = 1
 
@@ -56,6 +57,9 @@ class Replica(PlanRecord):
     """Place of its model and traffic among ``Inputs.services``."""
     role: Role = "both"
     gpu_type: str
+    """Of all GPUs; where stages sit on several types, how many there are of each."""
+    gpu_types: tuple[str, ...] = ()
+    """Of each stage, where they differ; else empty."""
     tp: int
     pp: int
     ep: int = 1
@@ -79,6 +83,17 @@ class Replica(PlanRecord):
             tp=self.tp, pp=self.pp, layers_per_stage=self.layers_per_stage, weights=self.weights,
             kv_cache=self.kv_cache, ep=self.ep, dcp=self.dcp, pcp=self.pcp, attn_dp=self.attn_dp,
         )  # fmt: skip
+
+    @property
+    def gpus_of_type(self) -> dict[str, int]:
+        """GPUs of the replica by type."""
+        if self.gpu_types:
+            return counts_of(self.gpu_types, self.layout.ranks_per_stage)
+        return {self.gpu_type: len(self.seats)}
+
+    def type_of(self, stage: int) -> str:
+        """Return the type of the GPUs of one stage."""
+        return self.gpu_types[stage] if self.gpu_types else self.gpu_type
 
 
 class Objective(PlanRecord):
@@ -140,6 +155,9 @@ class Candidate(PlanRecord):
     weights: Scheme
     kv_cache: KvScheme
     gpu_type: str
+    gpu_types: tuple[str, ...] = ()
+    layers_per_stage: tuple[int, ...] = ()
+    """Where it is not the engine's default."""
     span: str
     """Where one replica sits: "1 node", "2 nodes x 4", ..."""
     gpus: int
@@ -246,48 +264,3 @@ class Plan(PlanRecord):
     """None unless the plan was asked to survive a failure."""
     faults: tuple[FaultCost, ...] = ()
     """What is broken and what it costs; empty on a sound cluster, or when it was not asked."""
-
-
-class Need(PlanRecord):
-    """What one request rate needs."""
-
-    requests_per_s: float
-    status: Literal["optimal", "feasible", "beyond"]
-    """Of the plan; beyond: the cluster cannot carry the rate."""
-    gpus: int | None = None
-    cost_per_h: float | None = None
-    power_w: float | None = None
-    value: float | None = None
-    """Of the objective; bound and gap as in a plan."""
-    bound: float | None = None
-    gap: float | None = None
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    layout: str = ""
-
-
-class Capacity(PlanRecord):
-    """GPUs, cost or power needed against request rate."""
-
-    objective: ObjectiveName
-    points: tuple[Need, ...]
-    largest: Need
-    """The most requests/s within the objectives; its value and bound are output tokens/s."""
-    currency: str | None
-
-
-class TradeOff(PlanRecord):
-    """One plan of a Pareto front."""
-
-    status: Literal["optimal", "feasible"]
-    output_tokens_per_s: float
-    bound: float
-    """Of output tokens/s at this TPOT or on these GPUs."""
-    gap: float
-    tpot_s: float
-    """Of the slowest replica, at the workload's percentile if it has one, else the mean."""
-    ttft_s: float
-    """Likewise."""
-    gpus: int
-    cost_per_h: float | None
-    layout: str

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.shapes import Shape
@@ -87,9 +88,9 @@ def columns_of(
         if not shape.points or not _pieces_are_equal(classes, shape.footprint):
             continue
         pieces, leaf_shares = _takes(topology, shape)
-        price = prices.get(shape.footprint.gpu_type)
-        per_h = None if price is None else price * shape.footprint.gpus
-        power_w = topology.cluster.gpus[shape.footprint.gpu_type].tdp * shape.footprint.gpus
+        counts, gpus = shape.footprint.gpus_of_type, topology.cluster.gpus
+        per_h = sum(prices[name] * n for name, n in counts.items()) if counts.keys() <= prices.keys() else None
+        power_w = sum(gpus[name].tdp * n for name, n in counts.items())
         made += [Column(shape, pieces, leaf_shares, point, per_h, power_w) for point in shape.points]
     return tuple(made)
 
@@ -103,9 +104,9 @@ def _pieces_are_equal(classes: Sequence[NodeClass], footprint: Footprint) -> boo
 
 def _takes(topology: Topology, shape: Shape) -> tuple[tuple[Piece, ...], tuple[tuple[str, float], ...]]:
     """Return what a shape takes of its nodes and of the leaves around them, read off the seats that stand for it."""
-    size = shape.footprint.gpus // len(shape.footprint.slots)
     ranks = [gpu for stage in shape.stages for gpu in stage]
-    nodes = [topology.gpu(ranks[first]).node for first in range(0, len(ranks), size)]
+    ends = accumulate(sum(slot.counts) for slot in shape.footprint.slots)
+    nodes = [topology.gpu(ranks[end - 1]).node for end in ends]
     promised: dict[tuple[str, str], float] = defaultdict(float)
     for boundary, bytes_per_s in shape.reserved:
         promised[_owner(topology, nodes, boundary)] += bytes_per_s

@@ -47,6 +47,7 @@ def replica_of(topology: Topology, model: str, seated: Seated, engine: EngineSet
         service=column.service,
         role=column.role,
         gpu_type=gpu_type,
+        gpu_types=column.footprint.gpu_types,
         tp=layout.tp,
         pp=layout.pp,
         ep=layout.ep,

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from optimizer.compare import replica_groups
+from optimizer.curves import Capacity, Need
 from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Limits, choose
 from optimizer.pipeline.planned import planned
 from optimizer.pipeline.prepare import Prepared, asked_with, prepare
 from optimizer.pipeline.request import Progress, Request, silent
-from optimizer.plan import Capacity, Need, Plan
+from optimizer.plan import Plan
 
 SAME = 1e-9
 """Relative: a rate that exceeds the largest by less is that rate."""

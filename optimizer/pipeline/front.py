@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from optimizer.compare import replica_groups
+from optimizer.curves import TradeOff
 from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.pipeline.planned import planned
 from optimizer.pipeline.prepare import Prepared, asked_with, prepare
 from optimizer.pipeline.request import Progress, Request, silent
-from optimizer.plan import Plan, TradeOff
+from optimizer.plan import Plan
 
 Axis = Literal["tpot", "gpus"]
 

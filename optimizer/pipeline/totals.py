@@ -12,10 +12,11 @@ def totals_of(services: Sequence[Service], replicas: Sequence[Replica], cluster:
     """Return what the deployment uses and gives; latencies are means over requests."""
     served = tuple(_served(number, service, replicas) for number, service in enumerate(services))
     rate = sum(one.requests_per_s for one in served)
-    prices = [cluster.prices.get(replica.gpu_type) for replica in replicas]
+    counts = [pair for replica in replicas for pair in replica.gpus_of_type.items()]
+    prices = [cluster.prices.get(gpu_type) for gpu_type, _ in counts]
     currencies = {price[1] for price in prices if price}
     known = all(prices) and len(currencies) == 1
-    hourly = sum(price[0] * len(r.seats) for price, r in zip(prices, replicas, strict=True) if price)
+    hourly = sum(price[0] * gpus for price, (_, gpus) in zip(prices, counts, strict=True) if price)
     told = len(services) > 1 or any(replica.role != "both" for replica in replicas)
     return Totals(
         gpus=_gpus(replicas),
@@ -26,7 +27,7 @@ def totals_of(services: Sequence[Service], replicas: Sequence[Replica], cluster:
         tpot_s=sum(one.tpot_s * one.requests_per_s for one in served) / rate,
         cost_per_h=hourly if known else None,
         currency=next(iter(currencies)) if known else None,
-        power_w=sum(cluster.gpus[replica.gpu_type].tdp * len(replica.seats) for replica in replicas),
+        power_w=sum(cluster.gpus[gpu_type].tdp * gpus for gpu_type, gpus in counts),
         services=served if told else (),
     )
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from optimizer.curves import Capacity, Need, TradeOff
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.plan import Capacity, Need, TradeOff
 from optimizer.report.solved import workload_line
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs
 from optimizer.units import show_number, show_seconds

@@ -13,6 +13,7 @@ from itertools import combinations, combinations_with_replacement, islice, permu
 
 from optimizer.topology.classes import NodeClass, node_islands, seat_order
 from optimizer.topology.graph import Topology
+from optimizer.topology.sections import counts_of
 
 EXHAUSTIVE = 400
 """Up to so many ways to fill a node all are tried; beyond, only parts on the fewest islands, islands in order."""
@@ -49,8 +50,11 @@ class Footprint:
     """The slots of one replica in rank order."""
 
     gpu_type: str
+    """Of all GPUs; where stages sit on several types, how many there are of each."""
     ranks_per_stage: int
     slots: tuple[Slot, ...]
+    gpu_types: tuple[str, ...] = ()
+    """Of each stage, where they differ; else empty."""
 
     @cached_property
     def gpus(self) -> int:
@@ -58,11 +62,19 @@ class Footprint:
         return sum(sum(slot.counts) for slot in self.slots)
 
     @property
+    def gpus_of_type(self) -> dict[str, int]:
+        """GPUs of the replica by type."""
+        return counts_of(self.gpu_types, self.ranks_per_stage) if self.gpu_types else {self.gpu_type: self.gpus}
+
+    @property
     def span(self) -> str:
-        """For people: "1 node", "2 nodes x 4 GPUs"."""
+        """For people: "1 node", "2 nodes x 4 GPUs", "2 + 4 GPUs on 2 nodes"."""
         if len(self.slots) == 1:
             return "1 node"
-        return f"{len(self.slots)} nodes x {sum(self.slots[0].counts)} GPUs"
+        sizes = [sum(slot.counts) for slot in self.slots]
+        if len(set(sizes)) > 1:
+            return f"{' + '.join(map(str, sizes))} GPUs on {len(sizes)} nodes"
+        return f"{len(self.slots)} nodes x {sizes[0]} GPUs"
 
 
 def stages_of(footprint: Footprint, ranks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -127,8 +139,8 @@ def _spreads(
     for spread in range(1, (min(world, nodes) if joined else 1) + 1):
         if world % spread:
             continue
-        cuts = [_part_sizes(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
-        yield {(i, cut): _fillings(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}, cuts
+        cuts = [part_sizes_of(world // spread, ranks_per_stage, first) for first in range(0, world, world // spread)]
+        yield {(i, cut): fillings_of(c, gpu_type, cut) for i, c in enumerate(classes) for cut in set(cuts)}, cuts
 
 
 def _every(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:
@@ -140,7 +152,7 @@ def _every(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iter
 
 def _few(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:
     """Yield slots in turns, one for each mix of classes: mixes of few classes first, fillings of few islands first."""
-    compact = {key: tuple(sorted(options, key=_islands_touched)) for key, options in fillings.items()}
+    compact = {key: tuple(sorted(options, key=islands_touched)) for key, options in fillings.items()}
     usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
     turns = []
     for chosen in islice(_mixes(classes, usable, cuts), FEW):
@@ -153,7 +165,7 @@ def _few(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterat
             yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
 
 
-def _islands_touched(parts: Parts) -> int:
+def islands_touched(parts: Parts) -> int:
     """Return how many islands the parts of a filling lie on, each part counted for itself."""
     return sum(1 for part in parts for n in part if n)
 
@@ -179,13 +191,13 @@ def _shared_out(total: int, room: Sequence[int]) -> Iterator[tuple[int, ...]]:
             yield (n, *others)
 
 
-def _part_sizes(per_node: int, ranks_per_stage: int, first: int) -> tuple[int, ...]:
+def part_sizes_of(per_node: int, ranks_per_stage: int, first: int) -> tuple[int, ...]:
     """Return how many ranks of each stage the node holds whose first rank is ``first``."""
     stages = [rank // ranks_per_stage for rank in range(first, first + per_node)]
     return tuple(stages.count(stage) for stage in dict.fromkeys(stages))
 
 
-def _fillings(node_class: NodeClass, gpu_type: str, part_sizes: Sequence[int]) -> tuple[Parts, ...]:
+def fillings_of(node_class: NodeClass, gpu_type: str, part_sizes: Sequence[int]) -> tuple[Parts, ...]:
     """Return the ways to put parts of the given sizes on the islands of one node, in rank order."""
     sizes = tuple(i.size if i.gpu_type == gpu_type else 0 for i in node_class.islands)
     if sum(sizes) < sum(part_sizes):

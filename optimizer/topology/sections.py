@@ -1,6 +1,6 @@
 """Where the stages of one replica sit on several types of GPU: runs of stages that share one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from optimizer.topology.graph import Topology
@@ -25,3 +25,15 @@ def sections(topology: Topology, stages: Sequence[Sequence[str]], groups: Sequen
         )
         for run in runs
     )
+
+
+def counts_of(gpu_types: Sequence[str], ranks_per_stage: int) -> dict[str, int]:
+    """Return how many GPUs of each type the stages hold, types in order of first use."""
+    return {gpu_type: ranks_per_stage * gpu_types.count(gpu_type) for gpu_type in dict.fromkeys(gpu_types)}
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """Return the types for people: "h100-sxm", "2 x h100-sxm + 4 x l40s"."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " + ".join(f"{count} x {gpu_type}" for gpu_type, count in counts.items())
