@@ -1,16 +1,25 @@
-"""Plans with one thing changed, and the rules they break by it."""
+"""Plans with one thing changed, and the rules they break by it.
+
+Records that derive something from their fields are made again: a copy would keep what was derived.
+"""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from optimizer.plan import Plan
+from optimizer.plan import Plan, PlanRecord
 from optimizer.verify import check
+
+Record = TypeVar("Record", bound=PlanRecord)
+
+
+def _again(record: Record, changes: dict[str, Any]) -> Record:
+    return type(record)(**({name: getattr(record, name) for name in type(record).model_fields} | changes))
 
 
 def with_replica(before: Plan, number: int = 0, **changes: Any) -> Plan:
     """Return the plan with fields of one replica replaced."""
     replicas = list(before.replicas)
-    replicas[number] = replicas[number].model_copy(update=changes)
+    replicas[number] = _again(replicas[number], changes)
     return before.model_copy(update={"replicas": tuple(replicas)})
 
 
@@ -49,7 +58,7 @@ def with_totals(before: Plan, **changes: Any) -> Plan:
 
 def with_inputs(before: Plan, **changes: Any) -> Plan:
     """Return the plan as if other inputs had been asked."""
-    return before.model_copy(update={"inputs": before.inputs.model_copy(update=changes)})
+    return before.model_copy(update={"inputs": _again(before.inputs, changes)})
 
 
 def with_cluster(before: Plan, **changes: Any) -> Plan:

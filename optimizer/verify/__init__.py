@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from optimizer.errors import InputError
 from optimizer.plan import Plan
-from optimizer.verify import failures, links, outcome, prices, seats
+from optimizer.verify import failures, links, outcome, pairs, prices, seats, totals
 from optimizer.verify.evidence import Evidence, gather
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -30,13 +30,18 @@ RULES: tuple[Rule, ...] = (
     links.links_carry_what_is_promised,
     links.mean_traffic_is_reserved,
     links.nics_and_uplinks_are_not_promised_twice,
+    pairs.roles_are_allowed,
+    pairs.pairs_agree,
+    pairs.pairs_meet_ttft,
+    outcome.every_service_is_served,
     outcome.demand_is_met,
     failures.enough_is_left,
-    outcome.objective_is_as_recomputed,
+    totals.objective_is_as_recomputed,
     outcome.proof_holds,
     outcome.no_candidate_is_better,
     outcome.options_are_kept,
-    outcome.totals_add_up,
+    totals.totals_add_up,
+    totals.services_add_up,
 )
 
 

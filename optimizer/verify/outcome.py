@@ -1,10 +1,10 @@
-"""Rules on the outcome: the demand is met, the objective and the totals are those of the replicas, the proof holds."""
+"""Rules on the outcome: every service gets what it asks for, options are kept, and what is called proven may be."""
 
-import math
 from collections.abc import Iterator
 
-from optimizer.plan import Candidate, Objective, ObjectiveName, Plan
+from optimizer.plan import Candidate, Objective, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
+from optimizer.verify.phases import Carried, Serving, servings
 
 QUANTA = 1e-5
 """Relative: the solver counts in millionths of a replica's gain, and a plan has several replicas."""
@@ -13,68 +13,46 @@ MAXIMISED = ("throughput",)
 """Objectives of which more is better; of the others less is."""
 
 
+def every_service_is_served(evidence: Evidence) -> Iterator[str]:
+    """Every service has a replica for its prompts and one for its answers."""
+    for serving in servings(evidence.plan):
+        if wrong := unserved(serving.carried):
+            yield f"{serving.told}{wrong}"
+
+
+def unserved(carried: Carried) -> str | None:
+    """Return which phase no replica computes, None when all are served."""
+    if not carried.all.replicas:
+        return "there is no replica"
+    if not carried.prompts.replicas:
+        return "no replica computes prompts"
+    return None if carried.answers.replicas else "no replica computes answers"
+
+
 def demand_is_met(evidence: Evidence) -> Iterator[str]:
-    """All clients or the whole rate are served; for throughput there are never more requests in flight than clients."""
-    plan, workload = evidence.plan, evidence.plan.inputs.workload
-    in_flight = sum(replica.estimate.concurrency for replica in plan.replicas)
-    served = sum(replica.estimate.requests_per_s for replica in plan.replicas)
-    if not plan.replicas:
-        yield "there is no replica"
-    if plan.objective.name == "throughput":
-        if workload.concurrency is not None and in_flight > workload.concurrency:
-            yield f"{in_flight} requests in flight, there are only {workload.concurrency} clients"
-    elif workload.request_rate is not None:
-        if served < workload.request_rate * (1 - TOLERANCE):
-            yield f"{served:.6g} requests/s are served, {workload.request_rate:.6g} are asked for"
-    elif in_flight < (workload.concurrency or 1):
-        yield f"{in_flight} requests in flight, {workload.concurrency} clients are waiting"
+    """All clients or the whole rate are served in both phases; for throughput no more are in flight than clients."""
+    for serving in servings(evidence.plan):
+        carried, clients = serving.carried, serving.service.workload.concurrency
+        if evidence.plan.objective.name != "throughput":
+            yield from (f"{serving.told}{wrong}" for wrong in missing(serving, carried))
+        elif clients is not None and carried.all.in_flight > clients:
+            yield f"{serving.told}{carried.all.in_flight} requests in flight, there are only {clients} clients"
 
 
-def objective_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
-    """The stated values are those of the replicas."""
-    first = evidence.plan.objective
-    for objective in (first, *first.then):
-        actual = objective_value(evidence.plan, objective.name)
-        if actual is None:
-            yield f"the {objective.name} of these replicas cannot be told: a GPU type has no price"
-        elif not agree(objective.value, actual):
-            yield f"{objective.name} is {objective.value}, recomputed {actual}"
-
-
-def objective_value(plan: Plan, name: ObjectiveName) -> float | None:
-    """Return an objective of the plan's replicas in its own unit, None when it needs a price that is not given."""
-    workload, replicas = plan.inputs.workload, plan.replicas
-    match name:
-        case "throughput" if plan.survival is not None and name == plan.objective.name:
-            return plan.survival.output_tokens_per_s
-        case "throughput":
-            tokens_per_s = sum(replica.estimate.output_tokens_per_s for replica in replicas)
-            rate = workload.request_rate
-            return tokens_per_s if rate is None else min(tokens_per_s, rate * workload.osl.mean)
-        case "latency":
-            return max((replica.estimate.tpot_s for replica in replicas), default=0.0)
-        case "ttft":
-            return max((replica.estimate.ttft_s for replica in replicas), default=0.0)
-        case "gpus":
-            return float(sum(len(replica.seats) for replica in replicas))
-        case "cost":
-            return price_per_h(plan)
-        case "energy":
-            return power_w(plan)
-
-
-def price_per_h(plan: Plan) -> float | None:
-    """Return the price of all seats per hour, None when a GPU type has none."""
-    prices = plan.inputs.cluster.prices
-    if any(replica.gpu_type not in prices for replica in plan.replicas):
-        return None
-    return sum(prices[replica.gpu_type][0] * len(replica.seats) for replica in plan.replicas)
-
-
-def power_w(plan: Plan) -> float:
-    """Return the power limits of the GPUs of all seats; a type that the cluster does not have counts nothing."""
-    gpus = plan.inputs.cluster.gpus
-    return sum(gpus[replica.gpu_type].tdp * len(replica.seats) for replica in plan.replicas if replica.gpu_type in gpus)
+def missing(serving: Serving, carried: Carried) -> Iterator[str]:
+    """Yield what a service asks for and does not get of what its replicas carry, phase by phase."""
+    asked, clients = serving.service.workload.request_rate, serving.service.workload.concurrency or 1
+    phases = {"prompts": carried.prompts.requests_per_s, "answers": carried.answers.requests_per_s}
+    if asked is not None:
+        for phase, rate in phases.items():
+            if rate < asked * (1 - TOLERANCE):
+                yield f"{phase} of {rate:.6g} requests/s are computed, {asked:.6g} are asked for"
+        return
+    if carried.answers.in_flight < clients:
+        yield f"{carried.answers.in_flight} requests in flight, {clients} clients are waiting"
+    sent, taken = carried.prefill.requests_per_s, carried.decode.requests_per_s
+    if sent < taken * (1 - TOLERANCE):
+        yield f"prefill replicas hand over {sent:.6g} requests/s, decode replicas finish {taken:.6g}"
 
 
 def proof_holds(evidence: Evidence) -> Iterator[str]:
@@ -97,20 +75,27 @@ def _proof_of(stated: Objective, status: str) -> Iterator[str]:
 
 
 def no_candidate_is_better(evidence: Evidence) -> Iterator[str]:
-    """What is called optimal is no worse than any candidate that meets the workload with one layout alone."""
+    """What is called optimal is no worse than any candidate that answers the whole question with one layout alone."""
     plan, sign = evidence.plan, -1 if evidence.plan.objective.name in MAXIMISED else 1
     for candidate in plan.candidates if plan.status == "optimal" else ():
-        alone = _value_alone(plan, candidate) if candidate.meets else None
+        alone = _value_alone(plan, candidate) if _answers_all(plan, candidate) else None
         if alone is not None and sign * (plan.objective.value - alone) > QUANTA * abs(alone):
             label = f"{candidate.dp} x tp{candidate.tp}pp{candidate.pp} on {candidate.gpu_type}"
             yield f"{label} reaches {alone}, the plan {plan.objective.value}"
+
+
+def _answers_all(plan: Plan, candidate: Candidate) -> bool:
+    """Whether replicas of one layout serve all that is asked: not one of several models, nor one of two phases."""
+    services = plan.inputs.services
+    return candidate.meets and len(services) == 1 and candidate.role == "both" and "both" in services[0].workload.roles
 
 
 def _value_alone(plan: Plan, candidate: Candidate) -> float | None:
     """Return the objective of a candidate, None when it is not stated."""
     match plan.objective.name:
         case "throughput":
-            return candidate.output_tokens_per_s
+            tokens_per_s = candidate.output_tokens_per_s
+            return None if tokens_per_s is None else tokens_per_s * plan.inputs.weight
         case "latency":
             return candidate.tpot_s
         case "ttft":
@@ -136,25 +121,3 @@ def options_are_kept(evidence: Evidence) -> Iterator[str]:
         for degree, wanted in fixed.items():
             if getattr(claim.replica, degree) != int(wanted):
                 yield f"{claim.name}: {degree} is {getattr(claim.replica, degree)}, fixed was {wanted}"
-
-
-def totals_add_up(evidence: Evidence) -> Iterator[str]:
-    """The totals are the sums over the replicas, rates not beyond the demand, latencies their means over requests."""
-    plan, workload = evidence.plan, evidence.plan.inputs.workload
-    estimates = [replica.estimate for replica in plan.replicas]
-    rate = sum(e.requests_per_s for e in estimates)
-    served = min(rate, workload.request_rate or math.inf)
-    sums: dict[str, float | None] = {
-        "gpus": sum(len(replica.seats) for replica in plan.replicas),
-        "replicas": len(plan.replicas),
-        "output_tokens_per_s": served * workload.osl.mean,
-        "requests_per_s": served,
-        "ttft_s": sum(e.ttft_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
-        "tpot_s": sum(e.tpot_s * e.requests_per_s for e in estimates) / rate if rate else 0.0,
-        "cost_per_h": price_per_h(plan),
-        "power_w": power_w(plan),
-    }
-    for name, actual in sums.items():
-        stated = getattr(plan.totals, name)
-        if (stated is None) != (actual is None) or (actual is not None and not agree(stated, actual)):
-            yield f"{name} is {stated}, the replicas make it {actual}"
