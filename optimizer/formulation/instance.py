@@ -56,7 +56,7 @@ class Instance:
     objective: ObjectiveName
     max_gpus: int | None = None
     replicas: int | None = None
-    """Exactly so many replicas of each phase, None for as many as serve best."""
+    """Exactly so many replicas, None for as many as serve best."""
     then: tuple[ObjectiveName, ...] = ()
     """Further objectives, each among the plans that are best by those before it."""
     survive: Failure | None = None

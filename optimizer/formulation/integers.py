@@ -41,9 +41,9 @@ def need(share: float) -> int:
     return math.ceil(share * SHARE_STEPS * (1 - _TOLERANCE))
 
 
-def part(value: float, demand: float) -> int:
-    """Return which part of a demand a column serves in steps, rounded down; never more than all of it."""
-    return min(SHARE_STEPS, math.floor(value / demand * SHARE_STEPS * (1 + _TOLERANCE)))
+def part(share: float) -> int:
+    """Return which share of a demand a column serves in steps, rounded down; never more than all of it."""
+    return min(SHARE_STEPS, math.floor(share * SHARE_STEPS * (1 + _TOLERANCE)))
 
 
 def capacity(value: float, quantum: float) -> int:

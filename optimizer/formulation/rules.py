@@ -102,11 +102,12 @@ def gpus_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> None
 
 
 def replicas_are_as_fixed(model: cp_model.CpModel, decisions: Decisions) -> None:
-    """Every phase of every model has at least one replica, and as many as the user fixed."""
-    fixed = decisions.instance.replicas
+    """Every phase of every model has at least one replica; in all they are as many as the user fixed."""
     for phase in decisions.instance.phases:
-        total = _sum(decisions, lambda _: 1, phase)
-        model.add(total >= 1 if fixed is None else total == fixed).with_name(f"replicas[{phase.service},{phase.role}]")
+        own = _sum(decisions, lambda _: 1, phase)
+        model.add(own >= 1).with_name(f"replicas[{phase.service},{phase.role}]")
+    if decisions.instance.replicas is not None:
+        model.add(_sum(decisions, lambda _: 1) == decisions.instance.replicas).with_name("replicas")
 
 
 def demand_is_met(model: cp_model.CpModel, decisions: Decisions) -> None:
@@ -139,9 +140,8 @@ def prompts_keep_up(model: cp_model.CpModel, decisions: Decisions) -> None:
         if instance.objective == "throughput" or instance.loads[service].clients(instance.objective) is None:
             continue
         fastest = max(column.point.requests_per_s for column in instance.columns if column.service == service)
-        made, finished = (
-            _rates(decisions, phase, fastest) for phase in (Phase(service, "prefill"), Phase(service, "decode"))
-        )
+        made = _rates(decisions, Phase(service, "prefill"), fastest)
+        finished = _rates(decisions, Phase(service, "decode"), fastest, need)
         model.add(made >= finished).with_name(f"prompts[{service}]")
 
 
@@ -162,7 +162,7 @@ def _asked_of(instance: Instance, phase: Phase) -> tuple[list[int], int]:
     workload, most = instance.loads[phase.service].workload, instance.objective == "throughput"
     rate = workload.request_rate
     if rate is not None and not most:
-        parts = [part(column.point.requests_per_s, rate) for column in instance.columns]
+        parts = [part(column.point.requests_per_s / rate) for column in instance.columns]
         demand = SHARE_STEPS
     else:
         parts = [column.point.concurrency for column in instance.columns]
@@ -170,9 +170,11 @@ def _asked_of(instance: Instance, phase: Phase) -> tuple[list[int], int]:
     return [n * phase.covers(column) for n, column in zip(parts, instance.columns, strict=True)], demand
 
 
-def _rates(decisions: Decisions, phase: Phase, whole: float) -> cp_model.LinearExpr:
+def _rates(
+    decisions: Decisions, phase: Phase, whole: float, steps: Callable[[float], int] = part
+) -> cp_model.LinearExpr:
     """Return what a phase carries, in steps of which ``whole`` requests/s have SHARE_STEPS."""
-    return _sum(decisions, lambda column: part(column.point.requests_per_s, whole), phase)
+    return _sum(decisions, lambda column: steps(column.point.requests_per_s / whole), phase)
 
 
 def _sum(decisions: Decisions, of: Callable[[Column], int], phase: Phase | None = None) -> cp_model.LinearExpr:

@@ -27,7 +27,7 @@ def survival_of(
         failure=failure, worst=worst, checked=len(hit), replicas_lost=tuple(hit.get(worst or "", ())),
         requests_per_s=sum(rates),
         output_tokens_per_s=sum(n * service.workload.osl.mean for n, service in zip(rates, services, strict=True)),
-        concurrency=sum(r.estimate.concurrency for r in kept if r.role != "prefill"),
+        concurrency=sum(r.estimate.concurrency for r in kept),
     )  # fmt: skip
 
 

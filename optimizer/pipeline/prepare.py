@@ -64,6 +64,7 @@ class _Offer:
 
 def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
     """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point."""
+    _refuse_open_survival(request)
     cluster = _without(request.cluster, request.exclude)
     topology = build(cluster)
     classes = classes_of(topology)
@@ -107,6 +108,19 @@ def asked_with(known: Prepared, workload: WorkloadSpec) -> Prepared:
     instance = replace(known.instance, loads=(replace(known.instance.loads[0], workload=workload),))
     markets = {key: replace(market, workload=workload) for key, market in known.markets.items()}
     return replace(known, instance=instance, markets=markets)
+
+
+def _refuse_open_survival(request: Request) -> None:
+    """Raise InputError where what a failure leaves is no sum over replicas but the least of two phases, or of models."""
+    apart = [service for service in request.services if set(service.workload.roles) != {"both"}]
+    if request.survive is None or not (apart or request.more):
+        return
+    if request.objective == "throughput":
+        what = "several models" if request.more else "prefill and decode apart"
+        raise InputError(f"--survive: throughput after a failure is not planned with {what}; ask for a request_rate "
+                         "and the objective gpus or cost")  # fmt: skip
+    if any(service.workload.request_rate is None for service in apart):
+        raise InputError("--survive: prefill and decode apart are held to a rate; give request_rate in the workload")
 
 
 def _markets(cluster: ClusterSpec, number: int, service: Service) -> Iterator[Market]:
