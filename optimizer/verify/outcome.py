@@ -1,6 +1,6 @@
 """Rules on the outcome: every service gets what it asks for, options are kept, and what is called proven may be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from optimizer.plan import Candidate, Objective, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
@@ -103,10 +103,17 @@ def _value_alone(plan: Plan, candidate: Candidate) -> float | None:
         case "gpus":
             return candidate.gpus
         case "cost":
-            price = plan.inputs.cluster.prices.get(candidate.gpu_type)
-            return None if price is None else price[0] * candidate.gpus
+            return _weighed(candidate, {t: price for t, (price, _) in plan.inputs.cluster.prices.items()})
         case "energy":
-            return plan.inputs.cluster.gpus[candidate.gpu_type].tdp * candidate.gpus
+            return _weighed(candidate, {t: spec.tdp for t, spec in plan.inputs.cluster.gpus.items()})
+
+
+def _weighed(candidate: Candidate, of_one: Mapping[str, float]) -> float | None:
+    """Return what all GPUs of a candidate cost, stage by stage; None when a type has no price."""
+    stages = candidate.gpu_types or (candidate.gpu_type,) * candidate.pp
+    if set(stages) - set(of_one):
+        return None
+    return sum(of_one[gpu_type] for gpu_type in stages) * candidate.gpus / len(stages)
 
 
 def options_are_kept(evidence: Evidence) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Rules on figures: the objective and the totals are those of the replicas, for all services and for each."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from optimizer.plan import ObjectiveName, Plan, Served
@@ -52,15 +53,19 @@ def _ttfts_s(serving: Serving) -> Iterator[float]:
 def price_per_h(plan: Plan) -> float | None:
     """Return the price of all seats per hour, None when a GPU type has none."""
     prices = plan.inputs.cluster.prices
-    if any(replica.gpu_type not in prices for replica in plan.replicas):
-        return None
-    return sum(prices[replica.gpu_type][0] * len(replica.seats) for replica in plan.replicas)
+    used = _gpus_of_type(plan)
+    return None if set(used) - set(prices) else sum(prices[gpu_type][0] * gpus for gpu_type, gpus in used.items())
 
 
 def power_w(plan: Plan) -> float:
     """Return the power limits of the GPUs of all seats; a type that the cluster does not have counts nothing."""
     gpus = plan.inputs.cluster.gpus
-    return sum(gpus[replica.gpu_type].tdp * len(replica.seats) for replica in plan.replicas if replica.gpu_type in gpus)
+    return sum(gpus[gpu_type].tdp * n for gpu_type, n in _gpus_of_type(plan).items() if gpu_type in gpus)
+
+
+def _gpus_of_type(plan: Plan) -> Counter[str]:
+    """Count the GPUs of all replicas by the types they are priced for."""
+    return sum((Counter(replica.gpus_of_type) for replica in plan.replicas), Counter())
 
 
 def totals_add_up(evidence: Evidence) -> Iterator[str]:
