@@ -62,7 +62,7 @@ def _too_little(evidence: Evidence, serving: Serving, left: Carried) -> Iterator
     if gone := unserved(left):
         yield gone
     elif evidence.plan.objective.name != "throughput":
-        yield from missing(serving, left)
+        yield from missing(serving, left, evidence.plan.objective.name)
     elif serving.counted_per_s(left) < stated.requests_per_s * (1 - TOLERANCE):
         yield f"{left.requests_per_s:.6g} requests/s are left, {stated.requests_per_s:.6g} are stated"
 

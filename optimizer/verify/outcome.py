@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from optimizer.plan import Candidate, Objective, Plan
+from optimizer.plan import Candidate, Objective, ObjectiveName, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
 from optimizer.verify.phases import Carried, Serving, servings
 
@@ -31,28 +31,34 @@ def unserved(carried: Carried) -> str | None:
 
 def demand_is_met(evidence: Evidence) -> Iterator[str]:
     """All clients or the whole rate are served in both phases; for throughput no more are in flight than clients."""
+    objective = evidence.plan.objective.name
     for serving in servings(evidence.plan):
         carried, clients = serving.carried, serving.service.workload.concurrency
-        if evidence.plan.objective.name != "throughput":
-            yield from (f"{serving.told}{wrong}" for wrong in missing(serving, carried))
+        if objective != "throughput":
+            yield from (f"{serving.told}{wrong}" for wrong in missing(serving, carried, objective))
         elif clients is not None and carried.all.in_flight > clients:
             yield f"{serving.told}{carried.all.in_flight} requests in flight, there are only {clients} clients"
 
 
-def missing(serving: Serving, carried: Carried) -> Iterator[str]:
+def missing(serving: Serving, carried: Carried, objective: ObjectiveName) -> Iterator[str]:
     """Yield what a service asks for and does not get of what its replicas carry, phase by phase."""
-    asked, clients = serving.service.workload.request_rate, serving.service.workload.concurrency or 1
-    phases = {"prompts": carried.prompts.requests_per_s, "answers": carried.answers.requests_per_s}
+    asked, clients = serving.service.workload.request_rate, _clients(serving, objective)
     if asked is not None:
+        phases = {"prompts": carried.prompts.requests_per_s, "answers": carried.answers.requests_per_s}
         for phase, rate in phases.items():
             if rate < asked * (1 - TOLERANCE):
                 yield f"{phase} of {rate:.6g} requests/s are computed, {asked:.6g} are asked for"
-        return
-    if carried.answers.in_flight < clients:
-        yield f"{carried.answers.in_flight} requests in flight, {clients} clients are waiting"
-    sent, taken = carried.prefill.requests_per_s, carried.decode.requests_per_s
-    if sent < taken * (1 - TOLERANCE):
-        yield f"prefill replicas hand over {sent:.6g} requests/s, decode replicas finish {taken:.6g}"
+    elif clients is not None:
+        if carried.answers.in_flight < clients:
+            yield f"{carried.answers.in_flight} requests in flight, {clients} clients are waiting"
+        sent, taken = carried.prefill.requests_per_s, carried.decode.requests_per_s
+        if sent < taken * (1 - TOLERANCE):
+            yield f"prefill replicas hand over {sent:.6g} requests/s, decode replicas finish {taken:.6g}"
+
+
+def _clients(serving: Serving, objective: ObjectiveName) -> int | None:
+    """Return the clients that wait for answers: latencies are those of one where nothing else is asked for."""
+    return serving.service.workload.concurrency or (1 if objective in ("latency", "ttft") else None)
 
 
 def proof_holds(evidence: Evidence) -> Iterator[str]:
