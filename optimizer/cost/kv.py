@@ -26,6 +26,20 @@ def rank_kv_bytes_per_token(attention: Attention, layout: Layout) -> float:
     return whole / layout.dcp
 
 
+def rank_sequence_bytes(model: ModelSpec, layout: Layout, stage: int, tokens: float) -> float:
+    """Return the KV bytes that a sequence of so many tokens has on one rank of a stage, no padding: what is moved."""
+    first = sum(layout.layers_per_stage[:stage])
+    runs = model.layers(first, first + layout.layers_per_stage[stage])
+    return sum(
+        count * rank_kv_bytes_per_token(run.attention, layout) * min(tokens, _resident(run.attention, tokens))
+        for run, count in runs
+    )
+
+
+def _resident(attention: Attention, tokens: float) -> float:
+    return tokens if keeps_every_token(attention) else attention.reach or tokens
+
+
 @dataclass(frozen=True)
 class StageCache:
     """The caches of one stage's layers on one rank.

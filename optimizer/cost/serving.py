@@ -13,7 +13,7 @@ from optimizer.cost.bursts import Turnover, batch_prefill, front_end, mean_conte
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.step import decode
-from optimizer.cost.waiting import autocorrelated, gamma_quantile, gated_queue, normal_quantile
+from optimizer.cost.waiting import autocorrelated, gated_queue, kept, normal_quantile
 from optimizer.inputs.workload import WorkloadSpec
 
 ADMITTED = normal_quantile(99.0)
@@ -107,20 +107,12 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
         running=running,
         ttft_s=ttft_s,
         tpot_s=tpot_s,
-        ttft_slo_s=_kept(workload, min(ttft_s, loop.front_s + waits.least_s), ttft_s, spread[0]),
-        tpot_slo_s=_kept(workload, decode_s, tpot_s, spread[1]),
+        ttft_slo_s=kept(workload.slo.percentile, min(ttft_s, loop.front_s + waits.least_s), ttft_s, spread[0]),
+        tpot_slo_s=kept(workload.slo.percentile, decode_s, tpot_s, spread[1]),
         requests_per_s=loop.requests_per_s,
         decode=loop.turn.decode,
         request=loop.cycle * (1.0 / running),
     )
-
-
-def _kept(workload: WorkloadSpec, least_s: float, mean_s: float, deviation_s: float) -> float:
-    """Return what the workload's percentile of requests keep, ``least_s`` being what none is below; else the mean."""
-    percentile = workload.slo.percentile
-    if percentile is None:
-        return mean_s
-    return least_s + gamma_quantile(mean_s - least_s, deviation_s, percentile)
 
 
 def _meeting_prompts(workload: WorkloadSpec, loop: _Loop) -> float:
@@ -138,7 +130,7 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
     """
     most = float(min(limit, case.engine.max_num_seqs * case.layout.attn_dp))
     crowding = _crowding(case, workload, most)
-    running = _mean_below(most, crowding)
+    running = mean_below(most, crowding)
     loop = _loop(case, workload, running)
     rate, decode_s = loop.requests_per_s, loop.turn.decode.total
     waits = gated_queue(rate, decode_s, loop.prompt_s, workload.isl.cv)
@@ -152,8 +144,8 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
         running=running,
         ttft_s=ttft_s,
         tpot_s=tpot_s,
-        ttft_slo_s=_kept(workload, least_s, ttft_s, waits.deviation_s),
-        tpot_slo_s=_kept(workload, tpot_s * (1.0 - growing), tpot_s, deviation_s),
+        ttft_slo_s=kept(workload.slo.percentile, least_s, ttft_s, waits.deviation_s),
+        tpot_slo_s=kept(workload.slo.percentile, tpot_s * (1.0 - growing), tpot_s, deviation_s),
         requests_per_s=rate,
         decode=loop.turn.decode,
         request=loop.cycle * (1.0 / running),
@@ -171,7 +163,7 @@ def _crowding(case: Case, workload: WorkloadSpec, most: float) -> float:
     return each_s / (max(0.0, full_s - each_s * most) + each_s) if each_s else 0.0
 
 
-def _mean_below(most: float, crowding: float) -> float:
+def mean_below(most: float, crowding: float) -> float:
     """Return the mean m whose m + ADMITTED sqrt(m (1 + m crowding)) is ``most``."""
     z2 = ADMITTED**2
     middle = 2.0 * most + z2

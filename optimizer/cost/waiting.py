@@ -20,6 +20,13 @@ def gamma_quantile(mean: float, deviation: float, percentile: float) -> float:
     return float(mean * max(0.0, 1.0 - ninth + normal_quantile(percentile) * sqrt(ninth)) ** 3)
 
 
+def kept(percentile: float | None, least_s: float, mean_s: float, deviation_s: float) -> float:
+    """Return what ``percentile`` percent of requests keep, ``least_s`` being what none is below; None: the mean."""
+    if percentile is None:
+        return mean_s
+    return least_s + gamma_quantile(mean_s - least_s, deviation_s, percentile)
+
+
 @dataclass(frozen=True)
 class Wait:
     """Seconds from the engine's door to the first token."""

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal import IDEAL, SETTINGS, case, grouped, routed
 
-from optimizer.cost.estimate import estimate, notes
+from optimizer.cost.estimate import estimate
+from optimizer.cost.notes import notes
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import nearest_kin
 from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
