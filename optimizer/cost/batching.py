@@ -1,8 +1,8 @@
 """Prompts that arrive at random at a server that computes nothing else, several of them in a step where they fit.
 
 A step of k prompts occupies the server for ``start_s`` + k ``prompt_s``, k up to ``most``. With one prompt a step this
-is M/G/1 (Pollaczek-Khinchine, first and second moment); with more, an arrival waits for the rest of the step in progress
-and shares the next one with those that came meanwhile, as far as they fit.
+is M/G/1 (Pollaczek-Khinchine, first and second moment); with more, an arrival waits for the rest of the step in
+progress and shares the next one with those that came meanwhile, as far as they fit.
 """
 
 from dataclasses import dataclass

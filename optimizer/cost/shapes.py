@@ -15,8 +15,8 @@ from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout
-from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.classes import NodeClass, joins_nodes
+from optimizer.topology.exits import role_reservations, role_wiring
 from optimizer.topology.footprints import Footprint, first_seats, footprints
 from optimizer.topology.graph import Topology
 from optimizer.topology.shares import Share
@@ -58,7 +58,7 @@ class Market:
 
     def price(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], Estimate]:
         """Return the estimate of one replica as a function of its concurrency."""
-        return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n)
+        return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n, self.role)
 
     def limit(self, *gpu_types: str) -> int:
         """Return the most requests the engine keeps in flight on GPUs of these types."""
@@ -94,14 +94,15 @@ def shapes(
 ) -> Iterator[Shape]:
     """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type.
 
-    Seats that need a bandwidth that nobody gave are told to ``unknown`` and left out.
+    Seats that need a bandwidth that nobody gave are told to ``unknown`` and left out; so are those without a way for KV
+    where the role needs one, untold.
     """
     prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
     joined = joins_nodes(topology)
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
-                for share, seats, paths, reserved in _ways(topology, classes, footprint, unknown):
+                for share, seats, paths, reserved in _ways(topology, classes, footprint, market.role, unknown):
                     for layout in same_degrees:
                         key = (layout, gpu_type, paths)
                         if key not in prices:
@@ -128,6 +129,7 @@ def _ways(
     topology: Topology,
     classes: Sequence[NodeClass],
     footprint: Footprint,
+    role: Role,
     unknown: Callable[[UnknownRateError, Footprint], None],
 ) -> Iterator[Way]:
     """Yield the ways to use shared links: fair, and alone where that gives more."""
@@ -136,7 +138,8 @@ def _ways(
     for share in shares:
         seats = first_seats(topology, classes, footprint, spread=share == "alone")
         try:
-            paths, reserved = wiring(topology, seats, share), reservations(topology, seats, share)
+            paths = role_wiring(topology, seats, share, role)
+            reserved = role_reservations(topology, seats, share, role)
         except NoPathError:
             return
         except UnknownRateError as error:

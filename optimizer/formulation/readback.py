@@ -11,7 +11,8 @@ from optimizer.formulation.seating import Seated
 from optimizer.formulation.solve import Choice
 from optimizer.inputs.workload import Role
 from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Survival
-from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.bandwidth import wiring
+from optimizer.topology.exits import role_reservations
 from optimizer.topology.graph import Topology
 
 UNITS: dict[ObjectiveName, str] = {
@@ -41,7 +42,7 @@ def replica_of(topology: Topology, model: str, seated: Seated, engine: EngineSet
     """Return a replica on its actual seats; all seats of its footprint have the same price."""
     column, stages = seated.column, seated.stages
     layout, gpu_type, share = column.layout, column.footprint.gpu_type, column.shape.share
-    reserved = reservations(topology, stages, share)
+    reserved = role_reservations(topology, stages, share, column.role)
     return Replica(
         model=model,
         service=column.service,

@@ -12,10 +12,11 @@ from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.engine import EngineVersion
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import EngineName
 from optimizer.layout import refusals
 from optimizer.plan import Plan, Replica, Seat
-from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.exits import role_reservations, role_wiring
 from optimizer.topology.graph import Gpu, Topology, build
 from optimizer.topology.wiring import Wiring
 
@@ -62,11 +63,17 @@ class Claim:
         """The GPU type as the cluster describes it."""
         return self.plan.inputs.cluster.gpus.get(self.replica.gpu_type)
 
+    @property
+    def service(self) -> Service:
+        """The model the replica serves and its traffic; the first where the plan knows no such service."""
+        services = self.plan.inputs.services
+        return services[self.replica.service if 0 <= self.replica.service < len(services) else 0]
+
     @cached_property
     def wiring(self) -> Wiring | str:
         """The paths between the actual seats, or why there are none."""
         try:
-            return wiring(self.topology, self.stages, self.replica.share)
+            return role_wiring(self.topology, self.stages, self.replica.share, self.replica.role)
         except InputError as error:
             return str(error)
 
@@ -75,25 +82,26 @@ class Claim:
         """What the actual seats set aside on each boundary they cross, in bytes/s; nothing where paths are missing."""
         if isinstance(self.wiring, str):
             return ()
-        return reservations(self.topology, self.stages, self.replica.share)
+        return role_reservations(self.topology, self.stages, self.replica.share, self.replica.role)
 
     @cached_property
     def settings(self) -> EngineSettings | str:
         """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
-        key = (self.replica.gpu_type, self.replica.engine.max_num_seqs, self.replica.layout.world_size)
+        replica = self.replica
+        key = (replica.service, replica.gpu_type, replica.engine.max_num_seqs, replica.layout.world_size)
         if key not in self.engines:
             self.engines[key] = self._settings()
         return self.engines[key]
 
     def _settings(self) -> EngineSettings | str:
-        choice, inputs = self.plan.inputs.workload.engine, self.plan.inputs
+        choice, served = self.service.workload.engine, self.service
         if self.spec is None:
             return f"the cluster has no GPU type {self.replica.gpu_type}"
         try:
             facts = presets.load_engine(choice.name)
             seqs = self.replica.engine.max_num_seqs
             gpus = self.replica.layout.world_size
-            return resolve(choice, facts, self.spec, inputs.model, inputs.workload, seqs, gpus=gpus)
+            return resolve(choice, facts, self.spec, served.model, served.workload, seqs, gpus=gpus)
         except InputError as error:
             return str(error)
 
@@ -107,17 +115,18 @@ class Claim:
     @cached_property
     def estimate(self) -> Estimate | str:
         """The price of the actual seats at the stated concurrency, or why there is none."""
-        inputs, concurrency = self.plan.inputs, self.replica.estimate.concurrency
-        refused = refusals(inputs.model, self.replica.layout, inputs.workload.engine.name)
+        served, replica, concurrency = self.service, self.replica, self.replica.estimate.concurrency
+        refused = refusals(served.model, replica.layout, served.workload.engine.name)
         for missing in (self.wiring, self.settings, *refused):
             if isinstance(missing, str):
                 return missing
-        if sum(self.replica.layers_per_stage) != inputs.model.num_layers or concurrency < 1:
-            return f"{self.replica.layers_per_stage} layers with {concurrency} requests in flight have no price"
-        key = (self.replica.layout, self.replica.gpu_type, self.wiring, self.settings, concurrency)
+        if sum(replica.layers_per_stage) != served.model.num_layers or concurrency < 1:
+            return f"{replica.layers_per_stage} layers with {concurrency} requests in flight have no price"
+        what = (replica.service, replica.role, replica.layout, replica.gpu_type)
+        key = (*what, self.wiring, self.settings, concurrency)
         try:
             if key not in self.prices:
-                self.prices[key] = estimate(self._case(), inputs.workload, concurrency)
+                self.prices[key] = estimate(self._case(), served.workload, concurrency, replica.role)
         except InputError as error:
             return str(error)
         return self.prices[key]
@@ -128,7 +137,7 @@ class Claim:
         assert isinstance(self.settings, EngineSettings)
         assert self.facts is not None
         return Case(
-            model=self.plan.inputs.model,
+            model=self.service.model,
             layout=self.replica.layout,
             gpu=self.spec,
             wiring=self.wiring,
