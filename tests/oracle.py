@@ -8,20 +8,19 @@ matter.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from seatings import equal_gpus, replicas
+from seatings import Seated, equal_gpus, replicas
 
-from optimizer.cost.quantities import Estimate
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import ObjectiveName
 from optimizer.topology.bandwidth import capacity
-from optimizer.topology.graph import build
+from optimizer.topology.graph import Topology, build
 
 SLACK = 1e-9
 """Relative: sums of floats in another order."""
@@ -55,19 +54,34 @@ def best(
     ``target``: what is sought in place of the objective.
     """
     topology = build(cluster)
-    classes = equal_gpus(topology)
-    if tell_apart:
-        classes = tuple((gpu,) for ids in classes for gpu in ids)
+    classes = classes_of(topology, tell_apart=tell_apart)
     target = target or goal(objective, workload)
-    seated = list(replicas(topology, classes, model, workload))
+    return packed(topology, classes, replicas(topology, classes, model, workload), target, objective)
+
+
+def classes_of(topology: Topology, *, tell_apart: bool) -> tuple[tuple[str, ...], ...]:
+    """Return the GPUs in classes of equal ones; ``tell_apart``: each GPU is a class."""
+    classes = equal_gpus(topology)
+    return tuple((gpu,) for ids in classes for gpu in ids) if tell_apart else classes
+
+
+def packed(
+    topology: Topology,
+    classes: Sequence[tuple[str, ...]],
+    offers: Iterable[Seated],
+    target: "Goal",
+    objective: ObjectiveName,
+) -> Answer | None:
+    """Return the best answer over all sets of the replicas offered that share no GPU and overload no boundary."""
+    seated = list(offers)
     domains = sorted({domain for replica in seated for domain, _ in replica.reserved})
     options: dict[Counts, list[Vector]] = {}
     for replica in seated:
-        price = sum(_per_gpu(cluster, objective, gpu.type) for gpu in replica.gpus)
+        price = sum(_per_gpu(topology.cluster, objective, gpu.type) for gpu in replica.gpus)
         reserved = dict(replica.reserved)
-        vector = target.measure(replica.estimate, len(replica.gpus), price)
         used = tuple(sum(1 for gpu in replica.gpus if gpu.id in ids) for ids in classes)
-        options.setdefault(used, []).append(vector + tuple(reserved.get(domain, 0.0) for domain in domains))
+        vector = target.measure(replica, price) + tuple(reserved.get(domain, 0.0) for domain in domains)
+        options.setdefault(used, []).append(vector)
     limits = tuple(capacity(topology, domain) * (1 + SLACK) for domain in domains)
     found = _packings(options, tuple(len(ids) for ids in classes), target, limits)
     worths = [worth for vector in found if any(vector) and (worth := target.worth(vector)) is not None]
@@ -100,24 +114,24 @@ def _digits(value: float) -> float:
 class Goal:
     """How an objective sees replicas: numbers of each, how they add up, and what the sum is worth."""
 
-    measure: Callable[[Estimate, int, float], Vector]
-    """Of a replica's estimate, its GPUs and its price per hour; less is better in each entry."""
+    measure: Callable[[Seated, float], Vector]
+    """Of a replica and what its GPUs cost; less is better in each entry."""
     worth: Callable[[Vector], tuple[float, float] | None]
     """(value, tie), less is better; None when the demand is not met."""
     signs: tuple[int, int]
     """What turns ``worth`` into the objective's own units."""
     floors: Vector
     """What each entry need not go below: the demand is met, more is worth nothing."""
-    worst_counts: bool = False
-    """Of the first entry the largest counts; all others are summed."""
-    most: float = math.inf
-    """Upper bound on the last of the goal's entries."""
+    worst: tuple[int, ...] = ()
+    """Entries of which the largest counts; all others are summed."""
+    keeps: Callable[[Vector], bool] = lambda _: True
+    """Whether a set may be part of a plan; what larger sets cannot mend."""
 
     def together(self, a: Vector, b: Vector) -> Vector:
         """Return the numbers of two sets of replicas side by side; reservations follow the goal's own entries."""
         sums = [x + y for x, y in zip(a, b, strict=True)]
-        if self.worst_counts:
-            sums[0] = max(a[0], b[0])
+        for entry in self.worst:
+            sums[entry] = max(a[entry], b[entry])
         return (*map(max, sums, self.floors), *sums[len(self.floors) :])
 
 
@@ -127,23 +141,30 @@ def goal(objective: ObjectiveName, workload: WorkloadSpec) -> Goal:
     demand = (rate or clients or 1) * (1 - SLACK)
     all_tokens = rate * workload.osl.mean if rate else math.inf
 
-    def served(e: Estimate) -> float:
-        return e.requests_per_s if rate else e.concurrency
+    def served(one: Seated) -> float:
+        return one.estimate.requests_per_s if rate else one.estimate.concurrency
 
     if objective == "throughput":
+        most = clients or math.inf
         return Goal(
-            measure=lambda e, gpus, _: (-e.output_tokens_per_s, gpus, e.concurrency if clients else 0),
+            measure=lambda one, _: (
+                -one.estimate.output_tokens_per_s, len(one.gpus), one.estimate.concurrency if clients else 0
+            ),
             worth=lambda v: (max(v[0], -all_tokens), v[1]),
-            signs=(-1, 1), floors=(-all_tokens, 0, 0), most=clients or math.inf,
+            signs=(-1, 1), floors=(-all_tokens, 0, 0), keeps=lambda v: v[2] <= most,
         )  # fmt: skip
     if objective in ("latency", "ttft"):
         return Goal(
-            measure=lambda e, gpus, _: (e.tpot_s if objective == "latency" else e.ttft_s, gpus, -served(e)),
+            measure=lambda one, _: (
+                one.estimate.tpot_s if objective == "latency" else one.estimate.ttft_s, len(one.gpus), -served(one)
+            ),
             worth=lambda v: (v[0], v[1]) if -v[2] >= demand else None,
-            signs=(1, 1), floors=(0, 0, -demand), worst_counts=True,
+            signs=(1, 1), floors=(0, 0, -demand), worst=(0,),
         )  # fmt: skip
     return Goal(
-        measure=lambda e, gpus, price: (gpus if objective == "gpus" else price, -e.output_tokens_per_s, -served(e)),
+        measure=lambda one, price: (
+            len(one.gpus) if objective == "gpus" else price, -one.estimate.output_tokens_per_s, -served(one)
+        ),
         worth=lambda v: (v[0], max(v[1], -all_tokens)) if -v[2] >= demand else None,
         signs=(1, -1), floors=(0, -all_tokens, -demand),
     )  # fmt: skip
@@ -176,7 +197,7 @@ def _packings(
     def allowed(vector: Vector) -> bool:
         goals = length - len(limits)
         within = all(promised <= limit for promised, limit in zip(vector[goals:], limits, strict=True))
-        return within and vector[goals - 1] <= target.most
+        return within and target.keeps(vector)
 
     @cache
     def reach(left: Counts) -> tuple[Vector, ...]:

@@ -4,7 +4,9 @@ Nothing of the formulation is used: no GPU counts as equal to another, and what 
 for every element by itself.
 """
 
-from oracle import SLACK, Answer, Goal, Vector, _packings
+from collections.abc import Sequence
+
+from oracle import SLACK, Answer, Goal, Vector, packed
 from seatings import Seated, equal_gpus, replicas
 
 from optimizer.cost.quantities import Estimate
@@ -12,7 +14,6 @@ from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Failure, ObjectiveName
-from optimizer.topology.bandwidth import capacity
 from optimizer.topology.graph import Topology, build
 
 
@@ -24,23 +25,8 @@ def best_surviving(
     alone = tuple((gpu,) for ids in equal_gpus(topology) for gpu in ids)
     seated = list(replicas(topology, alone, model, workload))
     elements = sorted({element for one in seated for element in needs(topology, one, failure)}) or [""]
-    domains = sorted({domain for one in seated for domain, _ in one.reserved})
-    target = _goal(objective, workload, len(elements))
-    options: dict[tuple[int, ...], list[Vector]] = {}
-    for one in seated:
-        used = tuple(sum(gpu.id in ids for gpu in one.gpus) for ids in alone)
-        broken = needs(topology, one, failure)
-        kept = tuple(0.0 if element in broken else _served(one.estimate, workload, objective) for element in elements)
-        reserved = dict(one.reserved)
-        vector = _vector(objective, one, kept)
-        options.setdefault(used, []).append(vector + tuple(reserved.get(domain, 0.0) for domain in domains))
-    limits = tuple(capacity(topology, domain) * (1 + SLACK) for domain in domains)
-    found = _packings(options, tuple(1 for _ in alone), target, limits)
-    worths = [worth for vector in found if any(vector) and (worth := target.worth(vector)) is not None]
-    if not worths:
-        return None
-    value, tie = min(worths)
-    return Answer(target.signs[0] * value, target.signs[1] * tie)
+    target = _goal(objective, workload, topology, failure, elements)
+    return packed(topology, alone, seated, target, objective)
 
 
 def needs(topology: Topology, one: Seated, failure: Failure) -> frozenset[str]:
@@ -61,32 +47,32 @@ def _served(e: Estimate, workload: WorkloadSpec, objective: ObjectiveName) -> fl
     return e.requests_per_s if workload.request_rate else e.concurrency
 
 
-def _vector(objective: ObjectiveName, one: Seated, kept: Vector) -> Vector:
-    left = tuple(-k for k in kept)
-    if objective == "throughput":
-        return (*left, len(one.gpus), one.estimate.concurrency)
-    if objective == "latency":
-        return (one.estimate.tpot_s, len(one.gpus), *left)
-    return (len(one.gpus), -one.estimate.output_tokens_per_s, *left)
+def _goal(
+    objective: ObjectiveName, workload: WorkloadSpec, topology: Topology, failure: Failure, elements: Sequence[str]
+) -> Goal:
+    """Return how sums over replicas are worth, for throughput, latency or gpus; ``elements`` may break."""
+    rate, clients, inf, n = workload.request_rate, workload.concurrency, float("inf"), len(elements)
 
+    def left(one: Seated) -> Vector:
+        broken = needs(topology, one, failure)
+        return tuple(0.0 if e in broken else -_served(one.estimate, workload, objective) for e in elements)
 
-def _goal(objective: ObjectiveName, workload: WorkloadSpec, elements: int) -> Goal:
-    """Return how sums over replicas are worth, for throughput, latency or gpus."""
-    rate, clients, inf = workload.request_rate, workload.concurrency, float("inf")
     if objective == "throughput":
-        tokens = rate * workload.osl.mean if rate else inf
+        tokens, most = rate * workload.osl.mean if rate else inf, clients or inf
         return Goal(
-            measure=_unused, signs=(-1, 1),
-            worth=lambda v: (max(v[:elements]), v[elements]) if max(v[:elements]) < 0 else None,
-            floors=(*(-tokens,) * elements, 0, 0), most=clients or inf,
+            measure=lambda one, _: (*left(one), len(one.gpus), one.estimate.concurrency),
+            worth=lambda v: (max(v[:n]), v[n]) if max(v[:n]) < 0 else None,
+            signs=(-1, 1), floors=(*(-tokens,) * n, 0, 0), keeps=lambda v: v[n + 1] <= most,
         )  # fmt: skip
     demand = (rate or clients or 1) * (1 - SLACK)
+    if objective == "latency":
+        return Goal(
+            measure=lambda one, _: (one.estimate.tpot_s, len(one.gpus), *left(one)),
+            worth=lambda v: (v[0], v[1]) if all(-served >= demand for served in v[2 : 2 + n]) else None,
+            signs=(1, 1), worst=(0,), floors=(0, 0, *(-demand,) * n),
+        )  # fmt: skip
     return Goal(
-        measure=_unused, worth=lambda v: (v[0], v[1]) if all(-left >= demand for left in v[2 : 2 + elements]) else None,
-        signs=(1, 1) if objective == "latency" else (1, -1), worst_counts=objective == "latency",
-        floors=(0, 0 if objective == "latency" else -inf, *(-demand,) * elements),
+        measure=lambda one, _: (len(one.gpus), -one.estimate.output_tokens_per_s, *left(one)),
+        worth=lambda v: (v[0], v[1]) if all(-served >= demand for served in v[2 : 2 + n]) else None,
+        signs=(1, -1), floors=(0, -inf, *(-demand,) * n),
     )  # fmt: skip
-
-
-def _unused(*_: object) -> Vector:
-    raise AssertionError("vectors are made from seats here")
