@@ -68,7 +68,7 @@ def nics_and_uplinks_are_not_promised_twice(evidence: Evidence) -> Iterator[str]
 
 
 def shares_of(claim: Claim) -> dict[str, float]:
-    """Return the share of each NIC and leaf switch that the replica's traffic between nodes takes."""
+    """Return the share of each NIC and leaf switch that traffic between nodes takes: the replica's own, and its KV."""
     graph = claim.topology.graph
     shares: dict[str, float] = defaultdict(float)
     for gpu, far in _senders(claim).items():
@@ -89,7 +89,20 @@ def _senders(claim: Claim) -> dict[str, bool]:
         if len(nodes) > 1 and not _in_one_nvlink_domain(claim, group):
             far = len({claim.topology.node(node).leaf for node in nodes}) > 1
             senders |= {gpu: far or senders.get(gpu, False) for gpu in group}
+    if claim.replica.role != "both" and not _in_one_domain(claim):
+        leaves = {node.leaf for node in claim.topology.node_by_name.values()}
+        senders |= dict.fromkeys((gpu for stage in stages for gpu in stage), len(leaves) > 1)
     return senders
+
+
+def _in_one_domain(claim: Claim) -> bool:
+    """Whether no KV passes a NIC: all GPUs that can hold ranks are in one node, or in one NVLink domain."""
+    key = ("verify", "one domain")
+    if key not in claim.topology.memo:
+        usable = [gpu for gpu in claim.topology.gpus if gpu.placeable]
+        together = len({gpu.node for gpu in usable}) == 1
+        claim.topology.memo[key] = together or _in_one_nvlink_domain(claim, [gpu.id for gpu in usable])
+    return bool(claim.topology.memo[key])
 
 
 def _in_one_nvlink_domain(claim: Claim, group: Sequence[str]) -> bool:

@@ -19,15 +19,15 @@ def engine_is_set_as_asked(evidence: Evidence) -> Iterator[str]:
 
 def engine_takes_the_load(evidence: Evidence) -> Iterator[str]:
     """The engine accepts as many requests, and as long ones, as were priced."""
-    inputs = evidence.plan.inputs
     for claim in evidence.claims:
         engine, priced = claim.replica.engine, claim.replica.estimate.concurrency
+        load, context = claim.service.workload, claim.service.model.context
         if not 1 <= priced <= engine.max_num_seqs * claim.replica.attn_dp:
             yield f"{claim.name}: {priced} requests in flight, the engine runs up to {engine.max_num_seqs}"
-        if not inputs.workload.isl.mean + inputs.workload.osl.mean <= engine.max_model_len <= inputs.model.context:
+        if not load.isl.mean + load.osl.mean <= engine.max_model_len <= context:
             yield (
                 f"{claim.name}: max_model_len {engine.max_model_len} is not between a request "
-                f"({inputs.workload.isl.mean} + {inputs.workload.osl.mean}) and the context {inputs.model.context}"
+                f"({load.isl.mean} + {load.osl.mean}) and the context {context}"
             )
 
 
@@ -75,7 +75,7 @@ def memory_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
 
 _FIGURES = (
     "ttft_s", "tpot_s", "ttft_slo_s", "tpot_slo_s", "requests_per_s", "output_tokens_per_s", "crossing_bytes_per_s",
-    "fits",
+    "transfer_s", "fits",
 )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def estimate_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
 
 def slos_are_met(evidence: Evidence) -> Iterator[str]:
     """Every replica keeps the bounds on TTFT and TPOT, at their percentile if they name one."""
-    slo = evidence.plan.inputs.workload.slo
     for claim, fresh in _priced(evidence):
+        slo = claim.service.workload.slo
         for name, seconds, bound in (("TTFT", fresh.ttft_slo_s, slo.ttft), ("TPOT", fresh.tpot_slo_s, slo.tpot)):
             if bound is not None and seconds > bound:
                 yield f"{claim.name}: {name} is {seconds:.6g} s, the workload allows {bound:.6g} s"
@@ -107,7 +107,7 @@ def _priced(evidence: Evidence) -> Iterator[tuple[Claim, Estimate]]:
     """Yield the replicas that have a price; of those with the same stated and the same fresh one the first."""
     seen = set()
     for claim in evidence.seated:
-        pair = (id(claim.replica.estimate), id(claim.estimate))
+        pair = (claim.replica.service, id(claim.replica.estimate), id(claim.estimate))
         if not isinstance(claim.estimate, str) and pair not in seen:
             seen.add(pair)
             yield claim, claim.estimate

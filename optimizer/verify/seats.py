@@ -52,9 +52,8 @@ def ranks_are_complete(evidence: Evidence) -> Iterator[str]:
 
 def layers_are_all_there(evidence: Evidence) -> Iterator[str]:
     """Every stage holds at least one layer and all stages together hold each layer once."""
-    layers = evidence.plan.inputs.model.num_layers
     for claim in evidence.claims:
-        held = claim.replica.layers_per_stage
+        held, layers = claim.replica.layers_per_stage, claim.service.model.num_layers
         if len(held) != claim.replica.pp or sum(held) != layers or min(held, default=0) < 1:
             yield f"{claim.name}: {claim.replica.pp} stages hold {held} of {layers} layers"
 
@@ -69,23 +68,23 @@ def gpus_are_of_one_type(evidence: Evidence) -> Iterator[str]:
 
 def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
     """The engine runs the model in this layout, and the model is the one that was asked for."""
-    inputs = evidence.plan.inputs
     for claim in evidence.claims:
-        for reason in refusals(inputs.model, claim.replica.layout, inputs.workload.engine.name):
+        model = claim.service.model
+        for reason in refusals(model, claim.replica.layout, claim.service.workload.engine.name):
             yield f"{claim.name}: {reason}"
-        if claim.replica.model != inputs.model.name:
-            yield f"{claim.name}: serves {claim.replica.model}, asked for was {inputs.model.name}"
+        if claim.replica.model != model.name:
+            yield f"{claim.name}: serves {claim.replica.model}, asked for was {model.name}"
 
 
 def precisions_are_allowed(evidence: Evidence) -> Iterator[str]:
     """Weights and KV cache have a precision that the workload allows."""
-    inputs = evidence.plan.inputs
-    weights = inputs.workload.weights or (inputs.model.checkpoint_scheme,)
     for claim in evidence.claims:
+        workload = claim.service.workload
+        weights = workload.weights or (claim.service.model.checkpoint_scheme,)
         if claim.replica.weights not in weights:
             yield f"{claim.name}: weights in {claim.replica.weights}, allowed: {', '.join(weights)}"
-        if claim.replica.kv_cache not in inputs.workload.kv_cache:
-            yield f"{claim.name}: KV in {claim.replica.kv_cache}, allowed: {', '.join(inputs.workload.kv_cache)}"
+        if claim.replica.kv_cache not in workload.kv_cache:
+            yield f"{claim.name}: KV in {claim.replica.kv_cache}, allowed: {', '.join(workload.kv_cache)}"
 
 
 def nodes_hold_equal_shares(evidence: Evidence) -> Iterator[str]:
