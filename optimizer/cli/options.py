@@ -210,6 +210,17 @@ def _share(text: str, option: str) -> float:
         raise InputError(f"{option}: {error}") from error
 
 
+def parse_role(text: str) -> "Role":
+    """Return one role; InputError names the nearest."""
+    from optimizer.inputs.complaints import did_you_mean
+    from optimizer.inputs.workload import Role
+
+    known: dict[str, Role] = {role: role for role in get_args(Role)}
+    if text not in known:
+        raise InputError(f"--role: {text!r} is not known; {did_you_mean(text, tuple(known), what='one of')}")
+    return known[text]
+
+
 def parse_roles(text: str) -> "tuple[Role, ...]":
     """Return the roles of a comma-separated list; InputError names the nearest, or what is missing."""
     from optimizer.inputs.complaints import did_you_mean, validated

@@ -176,6 +176,9 @@ def estimate(
         str | None, typer.Option(metavar="SCHEME", help="bf16, fp8, ...: default the checkpoint's")
     ] = None,
     kv_cache: Annotated[str | None, typer.Option(metavar="SCHEME", help="bf16 or fp8")] = None,
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="both, prefill or decode: what it does of a request")
+    ] = "both",
     workload: WorkloadOption = None,
     engine: EngineOption = None,
     json: JsonOption = False,
@@ -188,19 +191,21 @@ def estimate(
     from optimizer.report.estimated import estimated
     from optimizer.report.tables import screen
 
+    phase = options.parse_role(role)
     hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
     changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
     load = load_of(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
     with file_named(cluster, hardware.name):
         price, settings = pipeline.estimate(
             hardware, spec, load, tp=tp, pp=pp, ep=ep, batch=batch,
-            weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0],
+            weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0], role=phase,
         )  # fmt: skip
     if json:
         output.answer(records.json_text(records.estimate_record(price, asdict(settings))))
     else:
         console = output.console()
         title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}" + (f", EP{ep}" if ep > 1 else "")
+        title += "" if phase == "both" else f", {phase} only"
         console.print(estimated(title, price, asdict(settings), screen(console)))
 
 

@@ -10,6 +10,9 @@ from math import exp, sqrt
 
 from optimizer.cost.waiting import kept
 
+_HALVINGS = 24
+"""Of the range in which a rate is sought: to 6e-8 of it."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -96,7 +99,7 @@ def rate_within(server: Server, places: float, own_s: float, deviations: float) 
     (Little's law for distributions: arrivals during one's own stay, first come first served).
     """
     low, high = 0.0, 1.0 / server.each_s
-    for _ in range(40):
+    for _ in range(_HALVINGS):
         rate = 0.5 * (low + high)
         found = queue(server, rate)
         mean = rate * (found.wait_s + own_s + found.others * server.prompt_s)

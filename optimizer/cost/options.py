@@ -36,12 +36,15 @@ def operating_points(
 ) -> tuple[tuple[Estimate, ...], Estimate]:
     """Return the points that fit and meet the objectives, ascending, and the nearest miss (or the last point).
 
-    More requests in flight need more memory, so the search ends at the first that does not fit.
+    More requests in flight need more memory, so the search ends at the first that does not fit; of a replica that makes
+    no tokens it ends where more prompts in flight only wait.
     """
     points: list[Estimate] = []
     miss: Estimate | None = None
     for concurrency in concurrencies(workload, limit):
         estimate = price(concurrency)
+        if points and not estimate.output_tokens_per_s and estimate.requests_per_s <= points[-1].requests_per_s:
+            break
         if estimate.fits and meets_slo(estimate, workload):
             points.append(estimate)
             continue

@@ -4,20 +4,20 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.candidates import candidates
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
-from optimizer.inputs.workload import KvScheme, WorkloadSpec
+from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout, refusals, split_layers
 from optimizer.pipeline.prepare import Prepared, classes_of, market_of, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Plan
-from optimizer.topology.bandwidth import wiring
 from optimizer.topology.classes import joins_nodes
+from optimizer.topology.exits import role_wiring
 from optimizer.topology.footprints import first_seats, footprints
 from optimizer.topology.graph import build
 from optimizer.units import show_number
@@ -81,10 +81,12 @@ def estimate(
     weights: Scheme | None = None,
     kv_cache: KvScheme | None = None,
     ep: int = 1,
+    role: Role = "both",
 ) -> tuple[Estimate, EngineSettings]:
     """Return one replica priced on the first seats that take it, whether or not it fits, and the engine's settings.
 
-    InputError when the engine does not admit the layout or the cluster has no room for its ranks.
+    InputError when the engine does not admit the layout, the cluster has no room for its ranks, or a replica of one
+    phase has no way for its KV.
     """
     layout = Layout(
         tp=tp, pp=pp, layers_per_stage=split_layers(model.num_layers, pp), ep=ep,
@@ -94,12 +96,13 @@ def estimate(
     if reasons := refusals(model, layout, workload.engine.name):
         raise InputError(f"{layout.label}: {model.name}: {'; '.join(reasons)}")
     topology = build(cluster)
-    market = market_of(cluster, model, workload)
+    market = replace(market_of(cluster, model, workload), role=role)
     classes = classes_of(topology)
     for gpu_type in market.gpus:
         spans = joins_nodes(topology)
         for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, pp, joined=spans):
-            paths = wiring(topology, first_seats(topology, classes, footprint, spread=False))
+            seats = first_seats(topology, classes, footprint, spread=False)
+            paths = role_wiring(topology, seats, "fair", role)
             case = market.case(layout, gpu_type, paths, batch)
             return market.price(layout, gpu_type, paths)(batch), case.engine
     room = f"no room for {layout.world_size} ranks of one GPU type"

@@ -23,6 +23,8 @@ def estimated(title: str, estimate: Estimate, settings: Mapping[str, object], sc
         ("output", f"{estimate.output_tokens_per_s:,.1f} tokens/s, {show_number(estimate.requests_per_s)} requests/s"),
         ("memory", verdict),
     ]
+    if estimate.transfer_s:
+        figures.insert(2, ("KV transfer", f"{show_seconds(estimate.transfer_s)} for one request (this side's pace)"))
     return Group(
         Text(
             f"{title}: {estimate.concurrency} requests in flight", style="bold green" if estimate.fits else "bold red"
