@@ -19,9 +19,11 @@ from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import NoPathError
 from optimizer.inputs import presets
 from optimizer.inputs.model import ModelSpec
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.exits import kept_free, leaving
 from optimizer.topology.graph import Gpu, Topology
 from optimizer.topology.shares import Share
 from optimizer.topology.wiring import Wiring
@@ -38,13 +40,19 @@ class Seated:
     share: Share
     reserved: tuple[tuple[str, float], ...]
     estimate: Estimate
+    service: int = 0
+    role: Role = "both"
 
 
 def replicas(
-    topology: Topology, classes: Sequence[tuple[str, ...]], model: ModelSpec, workload: WorkloadSpec
+    topology: Topology,
+    classes: Sequence[tuple[str, ...]],
+    model: ModelSpec,
+    workload: WorkloadSpec,
+    role: Role = "both",
 ) -> Iterator[Seated]:
     """Yield every replica that fits and keeps the objectives, at every operating point, once per class of seats."""
-    price = _pricer(topology, model, workload)
+    price = _pricer(topology, model, workload, role)
     schemes = workload.weights or (model.checkpoint_scheme,)
     usable = [gpu for gpu in topology.gpus if gpu.placeable]
     for layout in layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name):
@@ -52,8 +60,18 @@ def replicas(
             yield from price(layout, gpus)
 
 
+def of_services(
+    topology: Topology, classes: Sequence[tuple[str, ...]], services: Sequence[Service]
+) -> Iterator[Seated]:
+    """Yield every replica of every service in every role that its workload allows."""
+    for number, service in enumerate(services):
+        for role in service.workload.roles:
+            for one in replicas(topology, classes, service.model, service.workload, role):
+                yield replace(one, service=number)
+
+
 def _pricer(
-    topology: Topology, model: ModelSpec, workload: WorkloadSpec
+    topology: Topology, model: ModelSpec, workload: WorkloadSpec, role: Role
 ) -> Callable[[Layout, tuple[Gpu, ...]], Iterator[Seated]]:
     """Return a function from a layout on seats to its admissible operating points; equal wirings are priced once."""
     choice = workload.engine
@@ -69,7 +87,7 @@ def _pricer(
         for n in concurrencies(workload, choice.max_num_seqs or most_sequences(facts, spec)):
             settings = resolve(choice, engine, spec, model, workload, n, gpus=layout.world_size)
             case = Case(model, layout, spec, paths, settings, facts, calibration)
-            priced.append(_worse(estimate(case, surely, n), workload.margin))
+            priced.append(_worse(estimate(case, surely, n, role), workload.margin))
         return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
 
     @cache
@@ -77,7 +95,7 @@ def _pricer(
         found = []
         for share in SHARES:
             try:
-                found.append((share, wiring(topology, stages, share), reservations(topology, stages, share)))
+                found.append((share, *_paths(topology, stages, share, role)))
             except NoPathError:
                 break
             if not found[-1][2]:
@@ -88,9 +106,19 @@ def _pricer(
         ids, size = tuple(gpu.id for gpu in gpus), layout.ranks_per_stage
         for share, paths, reserved in ways(tuple(ids[first : first + size] for first in range(0, len(ids), size))):
             for point in points(layout, gpus[0].type, paths):
-                yield Seated(layout, gpus, share, reserved, point)
+                yield Seated(layout, gpus, share, reserved, point, role=role)
 
     return price
+
+
+def _paths(
+    topology: Topology, stages: tuple[tuple[str, ...], ...], share: Share, role: Role
+) -> tuple[Wiring, tuple[tuple[str, float], ...]]:
+    """Return the paths of a replica and what they set aside; KV leaves or enters one that does a single phase."""
+    paths = wiring(topology, stages, share)
+    if role == "both":
+        return paths, reservations(topology, stages, share)
+    return replace(paths, exit=leaving(topology, stages, share)), kept_free(topology, stages, share)
 
 
 def _worse(e: Estimate, margin: float) -> Estimate:
@@ -98,7 +126,7 @@ def _worse(e: Estimate, margin: float) -> Estimate:
     less, more = 1 - margin, 1 + margin
     return replace(e, requests_per_s=e.requests_per_s * less, output_tokens_per_s=e.output_tokens_per_s * less,
                    ttft_s=e.ttft_s * more, tpot_s=e.tpot_s * more, ttft_slo_s=e.ttft_slo_s * more,
-                   tpot_slo_s=e.tpot_slo_s * more)  # fmt: skip
+                   tpot_slo_s=e.tpot_slo_s * more, transfer_s=e.transfer_s * more)  # fmt: skip
 
 
 def _keeps_slo(e: Estimate, workload: WorkloadSpec) -> bool:

@@ -35,8 +35,10 @@ from optimizer.inputs.model import (
     MixtureOfExperts,
     ModelSpec,
 )
-from optimizer.inputs.workload import EngineChoice, KvScheme, Slo, WorkloadSpec
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import EngineChoice, KvScheme, Role, Slo, WorkloadSpec
 from optimizer.plan import ObjectiveName
+from optimizer.topology.graph import build
 
 OBJECTIVES: tuple[ObjectiveName, ...] = ("throughput", "latency", "ttft", "gpus", "cost", "energy")
 MAX_GPUS = 8
@@ -140,11 +142,11 @@ def _faults(draw: st.DrawFn, nodes: list[tuple[str, int, bool]]) -> tuple[Overri
 
 
 @st.composite
-def clusters(draw: st.DrawFn) -> ClusterSpec:
-    """One to six nodes with at most 8 GPUs in all, equal or not."""
-    nodes = draw(st.sampled_from([1, 2, 2, 3, 3, 4, 5, 6]))
+def clusters(draw: st.DrawFn, most: int = MAX_GPUS) -> ClusterSpec:
+    """One to six nodes with at most 8 GPUs in all (or ``most``), equal or not."""
+    nodes = draw(st.sampled_from([n for n in (1, 2, 2, 3, 3, 4, 5, 6) if n <= most]))
     equal = nodes > 1 and draw(st.booleans())
-    sizes = [draw(st.integers(1, min(4, MAX_GPUS // nodes)))] * nodes if equal else _sizes(draw, nodes)
+    sizes = [draw(st.integers(1, min(4, most // nodes)))] * nodes if equal else _sizes(draw, nodes, most)
     kinds = {f"t{size}": draw(_template(size)) for size in sorted(set(sizes))}
     entries = tuple(NodeEntry(name=f"n{i}", template=f"t{size}") for i, size in enumerate(sizes))
     parts = [(f"n{i}", size, kinds[f"t{size}"].nics is not None) for i, size in enumerate(sizes)]
@@ -155,9 +157,9 @@ def clusters(draw: st.DrawFn) -> ClusterSpec:
     )  # fmt: skip
 
 
-def _sizes(draw: st.DrawFn, nodes: int) -> list[int]:
+def _sizes(draw: st.DrawFn, nodes: int, most: int) -> list[int]:
     sizes = [draw(st.sampled_from([1, 1, 2, 2, 3, 4] if nodes < 4 else [1, 1, 1, 2])) for _ in range(nodes)]
-    while sum(sizes) > MAX_GPUS:
+    while sum(sizes) > most:
         sizes[sizes.index(max(sizes))] -= 1
     return sizes
 
@@ -229,25 +231,28 @@ def instances() -> st.SearchStrategy[Instance]:
 @st.composite
 def _problems(draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tuple[float, ...]) -> Instance:
     """Problems whose weights need about so many GPUs as ``shares`` says."""
-    model, cluster = draw(models()), draw(where)
-    weights = 2 * total_parameters(model) / draw(st.sampled_from(shares))
+    model = draw(models())
+    cluster = _filled(draw, draw(where), 2 * total_parameters(model) / draw(st.sampled_from(shares)))
+    return Instance(cluster, model, draw(workloads()), draw(st.sampled_from(OBJECTIVES)))
+
+
+def _filled(draw: st.DrawFn, cluster: ClusterSpec, weights_bytes: float) -> ClusterSpec:
+    """Return the cluster with memory for so many bytes of weights on big GPUs, on small ones less or more."""
     sizes = {"big": 1.0, "small": draw(st.sampled_from([0.6, 1.0, 1.5]))}
     gpus = {
-        name: spec.model_copy(update={"memory": round(sizes[name] * weights + _ENGINE_BYTES)})
+        name: spec.model_copy(update={"memory": round(sizes[name] * weights_bytes + _ENGINE_BYTES)})
         for name, spec in cluster.gpus.items()
     }
-    return Instance(
-        cluster.model_copy(update={"gpus": gpus}), model, draw(workloads()), draw(st.sampled_from(OBJECTIVES))
-    )
+    return cluster.model_copy(update={"gpus": gpus})
 
 
 @st.composite
-def contended(draw: st.DrawFn) -> ClusterSpec:
+def contended(draw: st.DrawFn, most: int = MAX_GPUS) -> ClusterSpec:
     """Small nodes behind few slow NICs, so that replicas larger than a node have to share links."""
     nodes = draw(st.sampled_from([2, 2, 3, 4]))
     big, small = GpuGroup(gpu="big", count=1), GpuGroup(gpu="small", count=1)
     gpus = draw(st.sampled_from([(big,), (big, big), (big, small), (big, small, big, small)]))
-    gpus = gpus[: MAX_GPUS // nodes]
+    gpus = gpus[: most // nodes]
     template = NodeTemplate(
         gpus=gpus, nvswitch=NvSwitch(bandwidth="450 GB/s"),
         nics=Nics(count=draw(st.sampled_from([1, 1, 2])) if len(gpus) > 1 else 1,
@@ -260,3 +265,66 @@ def contended(draw: st.DrawFn) -> ClusterSpec:
         overrides=draw(_faults([(f"n{i}", len(gpus), True) for i in range(nodes)])),
         prices={"big": "3 USD/h", "small": "1 USD/h"},
     )  # fmt: skip
+
+
+# -- several models, and prefill and decode apart -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One planning problem of several models, or of one whose prefill and decode may be apart."""
+
+    cluster: ClusterSpec
+    services: tuple[Service, ...]
+    objective: ObjectiveName
+
+
+FEW_GPUS = 4
+"""Sets of replicas are as many as models, roles and points multiply to."""
+
+_ROLES: tuple[tuple[Role, ...], ...] = (("both",), ("prefill", "decode"), ("both", "prefill", "decode"))
+
+
+@st.composite
+def _shared_workloads(draw: st.DrawFn, roles: tuple[Role, ...]) -> WorkloadSpec:
+    """Traffic at few operating points; bounds on TTFT about where a pair's sum decides."""
+    load = draw(st.sampled_from(["saturating", "concurrency", "rate", "rate"]))
+    kv: tuple[KvScheme, ...] = draw(st.sampled_from([("bf16",), ("bf16",), ("bf16", "fp8")]))
+    return WorkloadSpec(
+        isl=draw(st.sampled_from([128, 1024, 3000])), osl=draw(st.sampled_from([16, 256])),
+        concurrency=draw(st.sampled_from([1, 2, 3, 8])) if load == "concurrency" else None,
+        request_rate=draw(st.sampled_from(["0.1 /s", "0.5 /s", "2 /s", "9 /s"])) if load == "rate" else None,
+        slo=Slo(
+            ttft=draw(st.sampled_from([None, None, None, "60 ms", "120 ms", "250 ms", "600 ms"])),
+            tpot=draw(st.sampled_from([None, None, None, None, "8 ms", "30 ms"])),
+            percentile=draw(st.sampled_from([None, None, 90.0])),
+        ),
+        kv_cache=kv, roles=roles, margin=draw(st.sampled_from([0.0, 0.0, 0.0, 0.1])),
+        engine=EngineChoice(
+            name=draw(st.sampled_from(["vllm", "vllm", "trtllm"])), max_num_seqs=draw(st.sampled_from([1, 2, 4])),
+            max_num_batched_tokens=draw(st.sampled_from([512, 2048])),
+        ),
+    )  # fmt: skip
+
+
+@st.composite
+def shared(draw: st.DrawFn) -> Shared:
+    """Whole problems on at most 4 GPUs: two models, or one with roles apart, or both."""
+    count = draw(st.sampled_from([1, 2]))
+    services = tuple(
+        Service(
+            model=draw(models()).model_copy(update={"name": f"tiny-{number}"}),
+            workload=draw(_shared_workloads(draw(st.sampled_from(_ROLES if count > 1 else _ROLES[1:])))),
+            weight=draw(st.sampled_from([1.0, 1.0, 0.3, 5.0])),
+        )
+        for number in range(count)
+    )
+    largest = max(2 * total_parameters(service.model) for service in services)
+    fewest = count + (count == 1 or draw(st.booleans()))
+    where = st.one_of(clusters(FEW_GPUS), contended(FEW_GPUS)).filter(lambda cluster: _placeable(cluster) >= fewest)
+    share = draw(st.sampled_from([0.5, 0.5, 0.8, 1.5] if count == 1 else [0.5, 0.5, 0.8]))
+    return Shared(_filled(draw, draw(where), largest / share), services, draw(st.sampled_from(OBJECTIVES)))
+
+
+def _placeable(cluster: ClusterSpec) -> int:
+    return sum(gpu.placeable for gpu in build(cluster).gpus)

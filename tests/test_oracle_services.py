@@ -1,0 +1,78 @@
+"""The solver against brute force where several models share a cluster, and where prefill and decode are apart."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from oracle import Answer
+from oracle_services import best_of_services
+from strategies import Shared, shared
+from test_oracle import QUANTUM, SUMS
+
+from optimizer.errors import InfeasibleError, InputError
+from optimizer.pipeline import Request, solve
+from optimizer.plan import Plan
+from optimizer.topology.graph import build
+from optimizer.verify import check
+
+PAIR_S = 3e-9
+"""TTFTs of pairs are summed in whole nanoseconds."""
+
+
+def planned(instance: Shared) -> Plan | None:
+    """Return the solver's plan, None when it proves that there is none."""
+    first, *more = instance.services
+    request = Request(
+        instance.cluster, first.model, first.workload, weight=first.weight, more=tuple(more),
+        objective=instance.objective, faults=False,
+    )  # fmt: skip
+    try:
+        return solve(request).plan
+    except InfeasibleError:
+        return None
+
+
+def tie_of(plan: Plan) -> float:
+    """Return what breaks ties: GPUs, or the output tokens/s of all models by weight."""
+    if plan.objective.name not in SUMS:
+        return float(plan.totals.gpus)
+    if not plan.totals.services:
+        return plan.totals.output_tokens_per_s * plan.inputs.weight
+    weights = [service.weight for service in plan.inputs.services]
+    return sum(w * one.output_tokens_per_s for w, one in zip(weights, plan.totals.services, strict=True))
+
+
+def agree(plan: Plan | None, expected: Answer | None) -> None:
+    """Assert that the plan is as good as the expected answer, up to the solver's quantum."""
+    assert (plan is None) == (expected is None), f"oracle: {expected}"
+    if plan is None or expected is None:
+        return
+    assert check(plan) == ()
+    assert plan.status == "optimal"
+    loss = QUANTUM * max(1, len(plan.replicas))
+    absolute = PAIR_S if plan.objective.name == "ttft" else 0.0
+    assert plan.objective.value == pytest.approx(expected.value, rel=loss, abs=absolute)
+    if plan.objective.name in SUMS:
+        assert tie_of(plan) >= expected.tie * (1 - loss)
+    elif plan.objective.value == pytest.approx(expected.value, rel=1e-9):
+        assert tie_of(plan) <= expected.tie
+
+
+def compared(instance: Shared) -> None:
+    """Assert that solver and oracle agree on an instance."""
+    if any(gpu.placeable for gpu in build(instance.cluster).gpus):
+        agree(planned(instance), best_of_services(instance.cluster, instance.services, instance.objective))
+    else:
+        with pytest.raises(InputError):
+            planned(instance)
+
+
+@settings(max_examples=120, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(shared())
+def test_the_solver_finds_the_best_of_all_plans_of_services(instance: Shared) -> None:
+    compared(instance)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(shared())
+def test_the_solver_finds_the_best_of_all_plans_of_many_services(instance: Shared) -> None:
+    compared(instance)
