@@ -192,9 +192,9 @@ class Inputs(PlanRecord):
     more: tuple[Service, ...] = ()
     """Further models that share the cluster, each with its own traffic."""
 
-    @cached_property
+    @property
     def services(self) -> tuple[Service, ...]:
-        """All models with their traffic, the first first."""
+        """All models with their traffic, the first first; not cached, as a copy with another workload would keep it."""
         return (Service(model=self.model, workload=self.workload, weight=self.weight), *self.more)
 
 

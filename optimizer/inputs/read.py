@@ -74,7 +74,8 @@ def check_lengths(model: ModelSpec, workload: WorkloadSpec, *, where: str, at: s
         limit = "max_model_len" if model.max_model_len else "context"
         raise InputError(
             f"{where}: {at + '.' if at else ''}isl: {workload.isl.mean} prompt and {workload.osl.mean} output tokens "
-            f"exceed the {limit} of {longest} tokens of {model.name}; lower isl or osl, or choose a model with a longer context"
+            f"exceed the {limit} of {longest} tokens of {model.name}; lower isl or osl, or choose a model with a "
+            "longer context"
         )
 
 

@@ -64,7 +64,7 @@ def _label(candidate: Candidate, named: Sequence[str]) -> str:
 
 def _differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Return the properties that a label must name because the candidates do not share them."""
-    names = ("weights", "kv_cache", "gpu_type", "span")
+    names = ("role", "weights", "kv_cache", "gpu_type", "span")
     return tuple(name for name in names if len({getattr(c, name) for c in candidates}) > 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from optimizer.compare import Row, input_differences, plan_rows, replica_groups
+from optimizer.compare import Row, input_differences, is_apart, plan_rows, replica_groups
 from optimizer.cost.estimate import estimate
 from optimizer.errors import InputError
 from optimizer.plan import Plan
@@ -86,10 +86,10 @@ def _reasons(
     if not results and not inputs and not provenance:
         yield "the plans are equal"
         return
-    for kind in ("cluster", "model", "workload", "option"):
+    for kind in ("cluster", "model", "workload", "weight", "more", "option"):
         keys = [row.key for row in inputs if row.key.startswith(kind)]
         if keys:
-            yield f"{kind} differs: {', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''}"
+            yield f"{_KINDS.get(kind, kind)} differs: {', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''}"
     yield from (f"{row.key}: {row.values[0]} before, {row.values[1]} after" for row in provenance)
     if inputs:
         yield from _held_against(a, b)
@@ -101,8 +101,16 @@ def _reasons(
         yield "the inputs and versions are the same: equally good plans, or a file that was edited"
 
 
+_KINDS = {"more": "what else shares the cluster"}
+
+
 def _held_against(a: Plan, b: Plan) -> Iterator[str]:
-    """Yield what the replicas of ``a`` would give under the inputs of ``b``, priced by this tpopt."""
+    """Yield what the replicas of ``a`` would give under the inputs of ``b``, priced by this tpopt.
+
+    Nothing where the two have other models, or prefill and decode apart: no sum of replicas says what these give.
+    """
+    if a.inputs.more or b.inputs.more or is_apart(a):
+        return
     topology = build(b.inputs.cluster)
     mixed = b.model_copy(update={"replicas": a.replicas})
     tokens, slowest = 0.0, 0.0

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from optimizer.curves import Capacity, Need, TradeOff
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.report.solved import workload_line
+from optimizer.report.models import workload_line
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs
 from optimizer.units import show_number, show_seconds
 

@@ -11,6 +11,7 @@ _LOSSES: dict[ObjectiveName, str] = {
     "ttft": "adds {} to TTFT",
     "gpus": "adds {} to the GPUs needed",
     "cost": "adds {} to the price",
+    "energy": "adds {} to the power",
 }
 
 

@@ -6,13 +6,16 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from optimizer.compare import ReplicaGroup, replica_groups
+from optimizer.compare import ReplicaGroup, replica_groups, service_names, workload_of
 from optimizer.cost.estimate import estimate
+from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Plan
+from optimizer.report.explained_apart import FACTS
 from optimizer.report.explained_memory import memory_facts
 from optimizer.report.explained_serving import serving_facts
 from optimizer.report.facts import Fact, case_of, fact
-from optimizer.report.solved import amount, proof_line, workload_line
+from optimizer.report.models import traffic_lines
+from optimizer.report.solved import amount, proof_line
 from optimizer.topology.graph import build
 from optimizer.units import show_seconds
 
@@ -34,14 +37,16 @@ _GOALS = {
 def explain(plan: Plan) -> tuple[Fact, ...]:
     """Return the plan's numbers with all that they are made from."""
     topology = build(plan.inputs.cluster)
-    groups = [_Group(group, number, plan) for number, group in enumerate(replica_groups(plan))]
-    served: dict[str, list[Fact]] = {}
-    for one in groups:
-        case = case_of(plan, one.group.one, topology)
-        for name, found in serving_facts(case, plan.inputs.workload, one.group.one.estimate).items():
-            served.setdefault(name, []).append(one.named(found))
-        served.setdefault("memory", []).append(one.named(memory_facts(case, plan.inputs.workload, one.group.one)))
-    return (_objective(plan), *_totals(plan, served), *served["memory"])
+    served: dict[int, dict[str, list[Fact]]] = {number: {} for number in range(len(plan.inputs.services))}
+    memory = []
+    for number, group in enumerate(replica_groups(plan)):
+        one, replica = _Group(group, number, plan), group.one
+        case, workload = case_of(plan, replica, topology), workload_of(plan, replica)
+        told = FACTS.get(replica.role, serving_facts)
+        for name, found in told(case, workload, replica.estimate).items():
+            served[replica.service].setdefault(name, []).append(one.named(found))
+        memory.append(one.named(memory_facts(case, workload, replica)))
+    return (_objective(plan), *_totals(plan, served), *memory)
 
 
 def stale(plan: Plan) -> tuple[str, ...]:
@@ -51,8 +56,8 @@ def stale(plan: Plan) -> tuple[str, ...]:
     for number, group in enumerate(replica_groups(plan)):
         stated = group.one.estimate
         case = case_of(plan, group.one, topology)
-        fresh = estimate(case, plan.inputs.workload, stated.concurrency)
-        for name in ("ttft_s", "tpot_s", "output_tokens_per_s"):
+        fresh = estimate(case, workload_of(plan, group.one), stated.concurrency, group.one.role)
+        for name in ("ttft_s", "tpot_s", "requests_per_s", "transfer_s"):
             was, now = getattr(stated, name), getattr(fresh, name)
             if abs(was - now) > _SAME * abs(was):
                 told.append(f"replica group {number}: {name} is {was:.6g} in the plan, this tpopt says {now:.6g}")
@@ -83,23 +88,13 @@ def _objective(plan: Plan) -> Fact:
         fact("gap", objective.gap, f"{objective.gap:.2%}", "|bound - value| / |value|"),
         Fact("status", proof_line(plan, {}), formula="optimal is said only when the bound equals the value"),
         Fact("candidates", f"{len(plan.candidates)} priced layouts", formula="all that the engine admits"),
-        Fact("workload", workload_line(plan.inputs.workload)),
+        *(Fact("workload" + (f" of {name}" if plan.inputs.more else ""), line) for name, line in traffic_lines(plan)),
     )  # fmt: skip
 
 
-def _totals(plan: Plan, served: dict[str, list[Fact]]) -> Iterable[Fact]:
+def _totals(plan: Plan, served: dict[int, dict[str, list[Fact]]]) -> Iterable[Fact]:
     totals = plan.totals
-    rate = "sum over replicas"
-    if plan.inputs.workload.request_rate is not None:
-        rate += ", at most what is asked"
-    yield fact(
-        "output tokens/s", totals.output_tokens_per_s, f"{totals.output_tokens_per_s:,.1f} tokens/s",
-        f"OSL x requests/s; requests/s: {rate}", *served["requests/s"],
-        fact("OSL", plan.inputs.workload.osl.mean, f"{plan.inputs.workload.osl.mean} tokens", source="workload"),
-    )  # fmt: skip
-    mean = "mean over requests: sum(value x requests/s) / sum(requests/s)"
-    yield fact("TTFT", totals.ttft_s, show_seconds(totals.ttft_s), mean, *served["TTFT"])
-    yield fact("TPOT", totals.tpot_s, show_seconds(totals.tpot_s), mean, *served["TPOT"])
+    yield from _traffic(plan, served) if totals.services else _whole(plan, served[0])
     yield fact(
         "GPUs", totals.gpus, f"{totals.gpus}", "sum over replicas of TP x PP (x attention DP x PCP)",
         *(Fact(group.label, f"{group.dp * len(group.one.seats)} GPUs") for group in replica_groups(plan)),
@@ -110,6 +105,55 @@ def _totals(plan: Plan, served: dict[str, list[Fact]]) -> Iterable[Fact]:
             *(Fact(name, f"{price:g} {unit}/h", price, source="cluster: prices")
               for name, (price, unit) in plan.inputs.cluster.prices.items()),
         )  # fmt: skip
+
+
+_MEAN = "mean over requests: sum(value x requests/s) / sum(requests/s)"
+
+
+def _whole(plan: Plan, served: dict[str, list[Fact]]) -> Iterable[Fact]:
+    """Yield what one model gives whose replicas all do both phases."""
+    totals, workload = plan.totals, plan.inputs.workload
+    rate = "sum over replicas" + (", at most what is asked" if workload.request_rate is not None else "")
+    yield fact(
+        "output tokens/s", totals.output_tokens_per_s, f"{totals.output_tokens_per_s:,.1f} tokens/s",
+        f"OSL x requests/s; requests/s: {rate}", *served["requests/s"], _osl(workload),
+    )  # fmt: skip
+    yield fact("TTFT", totals.ttft_s, show_seconds(totals.ttft_s), _MEAN, *served["TTFT"])
+    yield fact("TPOT", totals.tpot_s, show_seconds(totals.tpot_s), _MEAN, *served["TPOT"])
+
+
+def _osl(workload: WorkloadSpec) -> Fact:
+    return fact("OSL", workload.osl.mean, f"{workload.osl.mean} tokens", source="workload")
+
+
+_RATE_APART = "the lesser of what its replicas prefill and what they decode"
+_TTFT_APART = "mean over requests; where apart: prefill + KV transfer (the slower side) + first decode step"
+
+
+def _traffic(plan: Plan, served: dict[int, dict[str, list[Fact]]]) -> Iterable[Fact]:
+    """Yield the totals by model: tokens/s add up, latencies are means over all requests."""
+    totals, names = plan.totals, service_names(plan.inputs.services)
+    rates, ttfts, tpots = [], [], []
+    for one in totals.services:
+        name, workload, own = names[one.service], plan.inputs.services[one.service].workload, served[one.service]
+        most = ", at most what is asked" if workload.request_rate is not None else ""
+        apart = _is_split(plan, one.service)
+        rate = (_RATE_APART if apart else "sum over replicas") + most
+        tokens = f"{one.output_tokens_per_s:,.1f} tokens/s"
+        formula = f"OSL x requests/s; requests/s: {rate}"
+        rates.append(fact(name, one.output_tokens_per_s, tokens, formula, *own["requests/s"], _osl(workload)))
+        formula = _TTFT_APART if apart else _MEAN
+        transfers = own.get("KV transfer", [])
+        ttfts.append(fact(name, one.ttft_s, show_seconds(one.ttft_s), formula, *own["TTFT"], *transfers))
+        tpots.append(fact(name, one.tpot_s, show_seconds(one.tpot_s), _MEAN, *own.get("TPOT", [])))
+    shown = f"{totals.output_tokens_per_s:,.1f} tokens/s"
+    yield fact("output tokens/s", totals.output_tokens_per_s, shown, "sum over models", *rates)
+    yield fact("TTFT", totals.ttft_s, show_seconds(totals.ttft_s), _MEAN, *ttfts)
+    yield fact("TPOT", totals.tpot_s, show_seconds(totals.tpot_s), _MEAN, *tpots)
+
+
+def _is_split(plan: Plan, service: int) -> bool:
+    return any(replica.role != "both" for replica in plan.replicas if replica.service == service)
 
 
 def explained(facts: tuple[Fact, ...], warnings: tuple[str, ...]) -> RenderableType:

@@ -12,7 +12,10 @@ from optimizer.units import show_bytes
 def memory_facts(case: Case, workload: WorkloadSpec, replica: Replica) -> Fact:
     """Return what the fullest rank of a replica holds against what it may hold."""
     rank = max(replica.estimate.memory, key=lambda one: (fixed_bytes(one), -one.rank))
-    sequences, tokens = replica.estimate.concurrency, workload.isl.mean + workload.osl.mean
+    sequences, tokens = replica.estimate.concurrency, workload.isl.mean
+    held = "ISL"
+    if replica.role != "prefill":
+        tokens, held = tokens + workload.osl.mean, "ISL + OSL"
     engine, facts = case.engine, case.facts
     model, layout = case.model, case.layout
     pool = rank.capacity_bytes - fixed_bytes(rank)
@@ -39,7 +42,7 @@ def memory_facts(case: Case, workload: WorkloadSpec, replica: Replica) -> Fact:
              fact("KV bytes per token", rank.kv_bytes_per_token, show_bytes(rank.kv_bytes_per_token),
                   f"layers of the stage x KV heads of the rank x (key + value width) x bytes ({layout.kv_cache})"),
              fact("needed", sequences * tokens, f"{sequences * tokens:,} tokens",
-                  f"{sequences} requests of up to ISL + OSL = {tokens} tokens")),
+                  f"{sequences} requests of up to {held} = {tokens} tokens")),
     )  # fmt: skip
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from optimizer.cost.case import Case
+from optimizer.compare import service_of
+from optimizer.cost.case import Case, Hardware
 from optimizer.cost.settings import version_facts
 from optimizer.errors import InputError
 from optimizer.inputs import presets
-from optimizer.inputs.model import ModelSpec
 from optimizer.plan import Plan, Replica
 from optimizer.report.loads import stages_of
-from optimizer.topology.bandwidth import wiring
+from optimizer.topology.exits import role_wiring
 from optimizer.topology.graph import Topology
 
 
@@ -34,25 +34,24 @@ def fact(name: str, number: float, shown: str, formula: str = "", *inputs: Fact,
     return Fact(name, shown, number, formula, source, tuple(inputs))
 
 
-def model_of(plan: Plan, replica: Replica) -> ModelSpec:
-    """Return the model that a replica holds."""
-    every = [service.model for service in plan.inputs.services]
-    return next((model for model in every if model.name == replica.model), plan.inputs.model)
-
-
 def case_of(plan: Plan, replica: Replica, topology: Topology) -> Case:
     """Return a replica as it was priced, with the calibration and engine facts of this tpopt."""
-    gpu = plan.inputs.cluster.gpus.get(replica.gpu_type)
-    if gpu is None:
-        raise InputError(f"plan: inputs.cluster.gpus: no {replica.gpu_type}; solve again to get a plan that names it")
+    paths = role_wiring(topology, stages_of(replica), replica.share, replica.role)
+    types = [section.gpu_type for section in paths.sections] or [replica.gpu_type]
+    missing = [name for name in types if name not in plan.inputs.cluster.gpus]
+    if missing:
+        raise InputError(f"plan: inputs.cluster.gpus: no {missing[0]}; solve again to get a plan that names it")
+    gpus = [plan.inputs.cluster.gpus[name] for name in types]
+    first, *further = [Hardware(gpu, presets.load_calibration(gpu)) for gpu in gpus]
     return Case(
-        model=model_of(plan, replica),
+        model=service_of(plan, replica).model,
         layout=replica.layout,
-        gpu=gpu,
-        wiring=wiring(topology, stages_of(replica), replica.share),
+        gpu=first.gpu,
+        wiring=paths,
         engine=replica.engine,
         facts=version_facts(presets.load_engine(replica.engine.name), replica.engine.version),
-        calibration=presets.load_calibration(gpu),
+        calibration=first.calibration,
+        further=tuple(further),
     )
 
 

@@ -1,17 +1,26 @@
 """solve's answer for people: layout, seats, memory, proof, why it won, what it assumes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups
+from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, service_names, workload_of
 from optimizer.cost.quantities import RankMemory
-from optimizer.inputs.workload import Lengths, WorkloadSpec
+from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import NO_WORKLOAD, Plan, Replica, Survival
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.damage import fault_lines
+from optimizer.report.models import (
+    by_model,
+    handed_part,
+    headline,
+    models_part,
+    numbers,
+    tokens_held,
+    workload_line,
+)
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 
@@ -24,9 +33,12 @@ def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed:
     """Return the answer of ``solve``; ``assumed`` says that no workload was given."""
     groups = replica_groups(plan)
     return Group(
-        _headline(plan, groups),
+        Text(headline(plan), style="bold green"),
         pairs("Answer", _answer(plan, seconds, assumed=assumed)),
-        _layouts(groups),
+        models_part(plan),
+        *(_layouts(name if plan.inputs.more else "", own) for name, own in by_model(plan)),
+        pairs("Engine", ((numbers(group), _settings(group)) for group in groups)),
+        handed_part(plan),
         _seats(plan),
         _memory(plan, groups, screen),
         _links(plan),
@@ -36,12 +48,6 @@ def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed:
     )
 
 
-def _headline(plan: Plan, groups: tuple[ReplicaGroup, ...]) -> Text:
-    layout = " + ".join(group.degrees for group in groups)
-    text = f"{plan.inputs.model.name} on {plan.inputs.cluster.name}: {layout}, {plan.totals.gpus} GPUs"
-    return Text(text, style="bold green")
-
-
 def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Iterable[tuple[str, str]]:
     totals, objective = plan.totals, plan.objective
     told = (f"{one.name}: {amount(one.value, one.unit)}" for one in (objective, *objective.then))
@@ -49,7 +55,8 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     yield "proof", proof_line(plan, seconds)
     if plan.survival is not None:
         yield "survives", _survival_line(plan.survival)
-    yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
+    if not plan.inputs.more:
+        yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
     yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
     if totals.cost_per_h is not None:
@@ -84,39 +91,28 @@ def amount(value: float, unit: str) -> str:
     return f"{value:,.6g} {unit}"
 
 
-def workload_line(workload: WorkloadSpec) -> str:
-    """Return the workload in one line."""
-    if workload.request_rate is not None:
-        load = f"{show_number(workload.request_rate)} requests/s"
-    elif workload.concurrency is not None:
-        load = f"{workload.concurrency} requests in flight"
-    else:
-        load = "saturating load"
-    bounds = {"TTFT": workload.slo.ttft, "TPOT": workload.slo.tpot}
-    told = [f"{name} <= {show_seconds(bound)}" for name, bound in bounds.items() if bound is not None]
-    at = f" at p{workload.slo.percentile:g}" if told and workload.slo.percentile else ""
-    safe = f", margin {100 * workload.margin:g} %" if workload.margin else ""
-    lengths = f"ISL {_length(workload.isl)}, OSL {_length(workload.osl)}"
-    return f"{lengths}, {load}" + "".join(f", {t}" for t in told) + at + safe
+def _layouts(model: str, groups: Sequence[ReplicaGroup]) -> RenderableType:
+    """Return the layouts of one model; ``model`` is its name where there are several."""
+    title = f"Layout of {model}" if model else "Layout"
+    shared = ("TPxPPxDP", "GPU", "weights KV", "requests", "TTFT", "TPOT")
+    if any(group.one.role != "both" for group in groups):
+        return columns(title, ("replica", "role", *shared), map(_row_apart, groups), left=(0, 1, 2, 3, 4))
+    return columns(title, ("replica", *shared, "tokens/s"), map(_row, groups), left=(0, 1, 2, 3))
 
 
-def _length(length: Lengths) -> str:
-    return f"{length.mean} (cv {length.cv:g})" if length.cv else str(length.mean)
+def _row(group: ReplicaGroup) -> tuple[str, ...]:
+    one, price = group.one, group.one.estimate
+    return (
+        numbers(group), f"{one.tp} x {one.pp} x {group.dp}", one.gpu_type, f"{one.weights} {one.kv_cache}",
+        str(price.concurrency), show_seconds(price.ttft_s), show_seconds(price.tpot_s),
+        f"{price.output_tokens_per_s * group.dp:,.0f}",
+    )  # fmt: skip
 
 
-def _layouts(groups: tuple[ReplicaGroup, ...]) -> RenderableType:
-    rows = [
-        (
-            _numbers(group), f"{group.one.tp} x {group.one.pp} x {group.dp}", group.one.gpu_type,
-            f"{group.one.weights} {group.one.kv_cache}", str(group.one.estimate.concurrency),
-            show_seconds(group.one.estimate.ttft_s), show_seconds(group.one.estimate.tpot_s),
-            f"{group.one.estimate.output_tokens_per_s * group.dp:,.0f}",
-        )
-        for group in groups
-    ]  # fmt: skip
-    heads = ("replica", "TPxPPxDP", "GPU", "weights KV", "requests", "TTFT", "TPOT", "tokens/s")
-    settings = pairs("Engine", ((_numbers(group), _settings(group)) for group in groups))
-    return Group(columns("Layout", heads, rows, left=(0, 1, 2, 3)), settings)
+def _row_apart(group: ReplicaGroup) -> tuple[str, ...]:
+    """Return a line with the role; what only prefills has no TPOT, and TTFT is each role's own part of it."""
+    number, *layout, tpot, _tokens = _row(group)
+    return number, group.one.role, *layout, "-" if group.one.role == "prefill" else tpot
 
 
 def _settings(group: ReplicaGroup) -> str:
@@ -128,17 +124,6 @@ def _settings(group: ReplicaGroup) -> str:
         f"{engine.name} {engine.version}, max_num_seqs {engine.max_num_seqs}, "
         f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_model_len {engine.max_model_len}{stages}{told}"
     )
-
-
-def _numbers(group: ReplicaGroup) -> str:
-    """Return "0-3, 7": the replicas of a group by number."""
-    runs: list[list[int]] = []
-    for number in group.numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _seats(plan: Plan) -> RenderableType:
@@ -169,7 +154,7 @@ def _span(numbers: list[int]) -> str:
 def _memory(plan: Plan, groups: tuple[ReplicaGroup, ...], screen: Screen) -> RenderableType:
     width = max(8, min(40, screen.width - 71))
     rows = [
-        (_numbers(group), str(rank.stage), *memory_row(rank, group.one, plan.inputs.workload, screen, width))
+        (numbers(group), str(rank.stage), *memory_row(rank, group.one, workload_of(plan, group.one), screen, width))
         for group in groups
         for rank in fullest_ranks(group.one.estimate.memory)
     ]
@@ -194,10 +179,10 @@ def memory_row(
 ) -> tuple[str, str, str, str, str, str]:
     """Return weights, the rest, KV of this load and of the whole pool, the sum, capacity and its bar, in GiB.
 
-    A request holds its prompt and, in the mean, half of its answer.
+    A request holds its prompt and, in the mean, half of its answer where it is decoded.
     """
     sequences = replica.estimate.concurrency
-    tokens = sequences * (workload.isl.mean + workload.osl.mean / 2)
+    tokens = sequences * tokens_held(workload, replica.role)
     need = tokens * rank.kv_bytes_per_token + sequences * rank.kv_bytes_per_sequence
     pool = max(0.0, rank.capacity_bytes - fixed_bytes(rank))
     held = min(need, pool)
@@ -225,14 +210,16 @@ def _links(plan: Plan) -> RenderableType:
 
 
 def _why(plan: Plan, screen: Screen) -> RenderableType:
-    """Return the chosen layouts and the next best, each as equal replicas by itself."""
-    others = [candidate for candidate in plan.candidates if candidate.fits and not candidate.chosen]
-    shown = [candidate for candidate in plan.candidates if candidate.chosen] + others[:MAX_OTHERS]
-    title = f"Why it won: {len(shown)} of {len(plan.candidates)} layouts, each as equal replicas alone (* chosen)"
-    return Group(
-        candidate_table(title, shown, screen),
-        seconds_table(shown),
-    )
+    """Return for each model the chosen layouts and the next best, each as equal replicas by itself."""
+    parts: list[RenderableType] = []
+    for number, name in enumerate(service_names(plan.inputs.services)):
+        own = [candidate for candidate in plan.candidates if candidate.service == number]
+        others = [candidate for candidate in own if candidate.fits and not candidate.chosen]
+        shown = [candidate for candidate in own if candidate.chosen] + others[:MAX_OTHERS]
+        what = f"{name}: " if plan.inputs.more else ""
+        title = f"{what}Why it won: {len(shown)} of {len(own)} layouts, each as equal replicas alone (* chosen)"
+        parts += [candidate_table(title, shown, screen), seconds_table(shown)]
+    return Group(*parts)
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:

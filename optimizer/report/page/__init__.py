@@ -3,17 +3,27 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from optimizer.compare import candidate_label, replica_groups
+from optimizer.compare import candidate_label, is_apart, service_names
 from optimizer.plan import Candidate, Plan
 from optimizer.report.damage import fault_lines
 from optimizer.report.loads import tips
+from optimizer.report.models import (
+    HANDED,
+    SERVED,
+    by_model,
+    handed_rows,
+    ratio_lines,
+    served_rows,
+    title,
+    traffic_lines,
+)
 from optimizer.report.page import charts
 from optimizer.report.page.charts import Chart
 from optimizer.report.page.curves import Curve, binds, curves
-from optimizer.report.page.frame import chart_part, document, section
+from optimizer.report.page.frame import chart_part, document, section, table
 from optimizer.report.picture import svg
 from optimizer.report.scene import scene
-from optimizer.report.solved import amount, proof_line, workload_line
+from optimizer.report.solved import amount, proof_line
 from optimizer.report.tables import of_capacity
 from optimizer.topology.graph import build
 from optimizer.units import show_number, show_seconds
@@ -26,45 +36,68 @@ def page(plan: Plan, plotly_js: str) -> str:
     found = curves(plan, topology)
     drawn = all_charts(plan, found)
     picture = svg(shown, tips(shown, plan), inline=True)
-    title = f"{plan.inputs.model.name} on {plan.inputs.cluster.name}"
     body = "".join((
         section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
                  "memory and links.", f'<div class="scroll">{picture}</div>'),
+        _models(plan),
         section("binds", "What binds", "", _list(binds(plan, topology, found))),
         section("faults", "What is broken", "", _list(fault_lines(plan, amount))) if plan.faults else "",
         '<div class="two">', *map(chart_part, drawn), "</div>",
         section("candidates", "Comparison", "Every priced layout, each as equal replicas by itself; sortable.",
-                 _candidates(plan.candidates)),
+                 _candidates(plan)),
         section("provenance", "Provenance", "", _provenance(plan)),
     ))  # fmt: skip
-    top = f'<p class="dim">{escape(workload_line(plan.inputs.workload))}</p>{_cards(plan)}'
-    return document(title, sentence(plan), top, _links(drawn), body, drawn, plotly_js)
+    top = f"{_traffic(plan)}{_cards(plan)}"
+    return document(title(plan), sentence(plan), top, _links(plan, drawn), body, drawn, plotly_js)
+
+
+def _models(plan: Plan) -> str:
+    """Return what each of several models gets, and how KV moves where prefill and decode are apart."""
+    found = ""
+    if plan.inputs.more:
+        says = "What each model gets; latencies are means at this load."
+        found += section("models", "Models", says, table(SERVED, served_rows(plan)))
+    if is_apart(plan):
+        says = "Link load: mean part of the time in which the way out of a rank is busy with KV."
+        inner = _pairs(ratio_lines(plan)) + table(HANDED, handed_rows(plan))
+        found += section("apart", "Prefill and decode apart", says, inner)
+    return found
+
+
+def _traffic(plan: Plan) -> str:
+    named = bool(plan.inputs.more)
+    lines = (f"{name}: {line}" if named else line for name, line in traffic_lines(plan))
+    return "".join(f'<p class="dim">{escape(line)}</p>' for line in lines)
 
 
 def all_charts(plan: Plan, found: Sequence[Curve]) -> tuple[Chart, ...]:
-    """Return the charts of a plan in the page's order."""
+    """Return the charts of a plan in the page's order; those of candidates once for each model."""
+    models = range(len(plan.inputs.services))
     return (
-        charts.memory(plan), charts.pareto(plan),
+        charts.memory(plan), *(charts.pareto(plan, number) for number in models),
         charts.load(plan, found, "throughput"), charts.load(plan, found, "tpot"),
-        charts.step(plan, "decode"), charts.step(plan, "prefill"),
+        *(charts.step(plan, number, phase) for number in models for phase in ("decode", "prefill")),
     )  # fmt: skip
 
 
 def sentence(plan: Plan) -> str:
     """Return the answer in one sentence."""
     totals = plan.totals
-    layouts = " and ".join(group.degrees for group in replica_groups(plan))
+    told = [(f"{name} as " + " and ".join(group.degrees for group in own)) for name, own in by_model(plan)]
+    models = told[0] if len(told) == 1 else f"{', '.join(told[:-1])}, and {told[-1]},"
     proof = "proven optimal" if plan.status == "optimal" else f"at most {plan.objective.gap:.1%} from the best"
     return (
-        f"Serve {plan.inputs.model.name} as {layouts} on {totals.gpus} GPUs of {plan.inputs.cluster.name}: "
+        f"Serve {models} on {totals.gpus} GPUs of {plan.inputs.cluster.name}: "
         f"{totals.output_tokens_per_s:,.0f} output tokens/s at TTFT {show_seconds(totals.ttft_s)} and "
         f"TPOT {show_seconds(totals.tpot_s)}, {proof}."
     )
 
 
-def _links(drawn: Sequence[Chart]) -> list[tuple[str, str]]:
+def _links(plan: Plan, drawn: Sequence[Chart]) -> list[tuple[str, str]]:
     parts = ((f"{chart.key}-part", chart.title) for chart in drawn)
-    first, last = (("topology", "Topology"), ("binds", "What binds")), (("candidates", "Comparison"),)
+    more = [("models", "Models")] if plan.inputs.more else []
+    more += [("apart", "Prefill and decode")] if is_apart(plan) else []
+    first, last = (("topology", "Topology"), *more, ("binds", "What binds")), (("candidates", "Comparison"),)
     return [*first, *parts, *last, ("provenance", "Provenance")]
 
 
@@ -88,26 +121,32 @@ def _list(lines: Iterable[str]) -> str:
 
 
 _HEADS = ("layout", "DP", "GPUs", "weights", "KV", "GPU", "span", "tokens/s", "TTFT", "TPOT", "fullest GPU", "loses on")
-_TEXT = (0, 3, 4, 5, 6, 11)
+_TEXT = ("layout", "weights", "KV", "GPU", "span", "loses on", "model", "role")
 
 
-def _candidates(candidates: Sequence[Candidate]) -> str:
+def _candidates(plan: Plan) -> str:
+    models = service_names(plan.inputs.services) if plan.inputs.more else ()
+    roles = any(one.role != "both" for one in plan.candidates)
+    told = (*(["model"] if models else []), *(["role"] if roles else []), *_HEADS)
     heads = "".join(
-        f'<th scope="col"{" class=text" if index in _TEXT else ""}><button type="button">{escape(head)}</button></th>'
-        for index, head in enumerate(_HEADS)
+        f'<th scope="col"{" class=text" if head in _TEXT else ""}><button type="button">{escape(head)}</button></th>'
+        for head in told
     )
-    rows = "".join(map(_row, candidates))
-    table = f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div class="scroll tall" tabindex="0" aria-label="Comparison of layouts">{table}</div>'
+    rows = "".join(
+        _row(one, (*([models[one.service]] if models else []), *([one.role] if roles else [])))
+        for one in plan.candidates
+    )
+    whole = f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll tall" tabindex="0" aria-label="Comparison of layouts">{whole}</div>'
 
 
-def _row(one: Candidate) -> str:
-    """Return a line of the table; ``data-value`` holds what figures are sorted by, nothing where there is none."""
+def _row(one: Candidate, of: Sequence[str]) -> str:
+    """Return a line, ``of`` first; ``data-value`` holds what figures are sorted by, nothing where there is none."""
     served = one.fits and one.output_tokens_per_s is not None
     rate, ttft, tpot = (one.output_tokens_per_s, one.ttft_s, one.tpot_s) if served else (None, None, None)
     label = candidate_label(one) + (" (chosen)" if one.chosen else "")
     cells = (
-        _words(label), _figure(one.dp or None, str(one.dp or "-")), _figure(one.gpus, str(one.gpus)),
+        *map(_words, of), _words(label), _figure(one.dp or None, str(one.dp or "-")), _figure(one.gpus, str(one.gpus)),
         *map(_words, (one.weights, one.kv_cache, one.gpu_type, one.span)),
         _figure(rate, f"{rate:,.0f}" if rate is not None else "-"),
         _figure(ttft, show_seconds(ttft) if ttft is not None else "-"),
@@ -117,6 +156,11 @@ def _row(one: Candidate) -> str:
     )  # fmt: skip
     look = ' class="chosen"' if one.chosen else "" if one.fits else ' class="unfit"'
     return f"<tr{look}>{''.join(cells)}</tr>"
+
+
+def _pairs(lines: Iterable[tuple[str, str]]) -> str:
+    inner = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in lines)
+    return f'<dl class="facts">{inner}</dl>'
 
 
 def _words(text: str) -> str:
@@ -134,8 +178,7 @@ def _provenance(plan: Plan) -> str:
         *told.versions.items(), ("seed", str(told.seed)), *((f"option {k}", v) for k, v in told.options.items()),
         *(("note", note) for note in dict.fromkeys((*told.notes, *_estimate_notes(plan)))),
     ]  # fmt: skip
-    inner = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
-    return f'<dl class="facts">{inner}</dl>'
+    return _pairs(facts)
 
 
 def _estimate_notes(plan: Plan) -> list[str]:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.compare import candidate_label, fixed_bytes, replica_groups
+from optimizer.compare import candidate_label, fixed_bytes, replica_groups, service_names, workload_of
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Candidate, Plan, Replica
+from optimizer.report.models import tokens_held
 from optimizer.report.page.curves import Curve
 from optimizer.report.pasted import PARTS
 from optimizer.report.tables import of_capacity
@@ -44,7 +45,7 @@ def memory(plan: Plan) -> Chart:
         shown = [(f"{group.dp} x R", group.one) for group in replica_groups(plan)]
     bars = [(name, replica, rank) for name, replica in shown for rank in range(len(replica.seats))]
     labels = [f"{name}.{rank}" for name, _, rank in bars]
-    parts = [_held(replica, rank, plan.inputs.workload) for _, replica, rank in bars]
+    parts = [_held(replica, rank, workload_of(plan, replica)) for _, replica, rank in bars]
     where = [_seat_words(replica, rank) for _, replica, rank in bars]
     looks = {"weights": "#2f6db3", "activations": "#7d4a9e", "overhead": "#8a97a6", "KV of this load": "#27804f"}
     data: list[dict[str, object]] = [
@@ -72,9 +73,7 @@ def memory(plan: Plan) -> Chart:
 def _held(replica: Replica, rank: int, workload: WorkloadSpec) -> dict[str, float]:
     one = replica.estimate.memory[rank]
     sequences = replica.estimate.concurrency / replica.attn_dp
-    need = sequences * (
-        (workload.isl.mean + workload.osl.mean / 2) * one.kv_bytes_per_token + one.kv_bytes_per_sequence
-    )
+    need = sequences * (tokens_held(workload, replica.role) * one.kv_bytes_per_token + one.kv_bytes_per_sequence)
     parts = {
         "weights": one.weights_bytes, "activations": one.activation_bytes, "overhead": one.overhead_bytes,
         "KV of this load": min(need, max(0.0, one.capacity_bytes - fixed_bytes(one))), "capacity": one.capacity_bytes,
@@ -87,11 +86,10 @@ def _seat_words(replica: Replica, rank: int) -> str:
     return f"{seat.node} GPU {seat.local_index}, stage {seat.stage}"
 
 
-def step(plan: Plan, phase: str) -> Chart:
-    """Return where the seconds of one step go, for the chosen layouts and the next best."""
-    told = [
-        (candidate, getattr(candidate, phase)) for candidate in nearest(plan.candidates) if getattr(candidate, phase)
-    ]
+def step(plan: Plan, service: int, phase: str) -> Chart:
+    """Return where the seconds of one step go, for the chosen layouts of one model and the next best."""
+    own = [candidate for candidate in plan.candidates if candidate.service == service]
+    told = [(candidate, getattr(candidate, phase)) for candidate in nearest(own) if getattr(candidate, phase)]
     shown = [candidate for candidate, _ in told]
     labels = [
         name + (" *" if candidate.chosen else "") for name, candidate in zip(names(shown, shown), shown, strict=True)
@@ -112,7 +110,16 @@ def step(plan: Plan, phase: str) -> Chart:
     )
     what = {"prefill": "One prompt on the idle replica", "decode": "One token for every running request"}[phase]
     what += "; the chosen layout (*) and the next best."
-    return Chart(phase, f"Where a {phase} step spends its time", what, data, layout, ("layout", "step", *PARTS), rows)
+    key, of = _of(plan, service)
+    title = f"Where a {phase} step{of} spends its time"
+    return Chart(phase + key, title, what, data, layout, ("layout", "step", *PARTS), rows)
+
+
+def _of(plan: Plan, service: int) -> tuple[str, str]:
+    """Return what tells a model's chart from those of other models: for its key and for its title."""
+    if not plan.inputs.more:
+        return "", ""
+    return f"-{service}", f" of {service_names(plan.inputs.services)[service]}"
 
 
 def nearest(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -124,7 +131,9 @@ def nearest(candidates: Sequence[Candidate]) -> list[Candidate]:
 def names(candidates: Sequence[Candidate], among: Sequence[Candidate]) -> list[str]:
     """Return the candidates' names with what tells them from others ``among`` them."""
     telling = [
-        name for name in ("weights", "kv_cache", "gpu_type", "span") if len({getattr(c, name) for c in among}) > 1
+        name
+        for name in ("role", "weights", "kv_cache", "gpu_type", "span")
+        if len({getattr(c, name) for c in among}) > 1
     ]
     return [" ".join([candidate_label(one), *(str(getattr(one, name)) for name in telling)]) for one in candidates]
 
@@ -153,12 +162,26 @@ def load(plan: Plan, found: Sequence[Curve], what: str) -> Chart:
         "xaxis": {"title": {"text": "requests in flight, each replica"}, "type": "log", "dtick": 0.30103},
         "yaxis": {"title": {"text": axis}, "rangemode": "tozero", **({} if is_rate else SECONDS)},
     }
-    slo = plan.inputs.workload.slo
-    if not is_rate and slo.tpot is not None:
-        percentile = f" at p{slo.percentile:g}" if slo.percentile else ""
-        layout |= {"shapes": [_bound(slo.tpot)], "annotations": [_bound_label(slo.tpot, percentile)]}
+    bounds = [] if is_rate else _bounds(plan)
+    if bounds:
+        layout |= {"shapes": [_bound(at) for at, _ in bounds], "annotations": [_bound_label(*one) for one in bounds]}
     says = "The chosen layout at every load that fits its memory; the star is the chosen point."
     return Chart(what, title, says, tuple(data), layout, ("replicas", "requests each", axis), tuple(rows))
+
+
+def _bounds(plan: Plan) -> list[tuple[float, str]]:
+    """Return the objectives on TPOT, each once, and what to say of them."""
+    found: dict[tuple[float, str], list[str]] = {}
+    for name, service in zip(service_names(plan.inputs.services), plan.inputs.services, strict=True):
+        slo = service.workload.slo
+        if slo.tpot is not None:
+            percentile = f" at p{slo.percentile:g}" if slo.percentile else ""
+            found.setdefault((slo.tpot, percentile), []).append(name)
+    every = len(plan.inputs.services)
+    return [
+        (at, percentile + ("" if len(names) == every else f" of {', '.join(names)}"))
+        for (at, percentile), names in found.items()
+    ]
 
 
 def _bound(at: float) -> dict[str, object]:
@@ -166,14 +189,15 @@ def _bound(at: float) -> dict[str, object]:
             "line": {"color": "#c62828", "dash": "dash", "width": 1.5}}  # fmt: skip
 
 
-def _bound_label(at: float, percentile: str) -> dict[str, object]:
+def _bound_label(at: float, more: str) -> dict[str, object]:
     return {"xref": "paper", "x": 0, "xanchor": "left", "y": at, "yanchor": "bottom", "showarrow": False,
-            "text": f"objective {show_seconds(at)}{percentile}", "font": {"color": "#c62828"}}  # fmt: skip
+            "text": f"objective {show_seconds(at)}{more}", "font": {"color": "#c62828"}}  # fmt: skip
 
 
-def pareto(plan: Plan) -> Chart:
-    """Return all candidates that fit by TPOT and throughput, the best compromises joined, the chosen one marked."""
-    told = [one for one in plan.candidates if one.fits and one.tpot_s and one.output_tokens_per_s]
+def pareto(plan: Plan, service: int) -> Chart:
+    """Return one model's candidates that fit by TPOT and throughput, the best compromises joined, the chosen marked."""
+    own = [one for one in plan.candidates if one.service == service]
+    told = [one for one in own if one.fits and one.tpot_s and one.output_tokens_per_s]
     kinds = (
         ("meets the workload", OTHER, "circle", [one for one in told if one.meets and not one.chosen]),
         ("does not meet it", MISSED, "circle-open", [one for one in told if not one.meets and not one.chosen]),
@@ -188,7 +212,7 @@ def pareto(plan: Plan) -> Chart:
     dots: list[dict[str, object]] = [
         {
             "type": "scatter", "mode": "markers", "name": name, "x": [one.tpot_s or 0.0 for one in group],
-            "y": [one.output_tokens_per_s for one in group], "text": [_point_words(one, plan) for one in group],
+            "y": [one.output_tokens_per_s for one in group], "text": [_point_words(one, own) for one in group],
             "marker": {"color": colour, "symbol": symbol, "size": 16 if name == "chosen" else 9},
             "hovertemplate": "%{text}<extra></extra>",
         }
@@ -211,7 +235,8 @@ def pareto(plan: Plan) -> Chart:
     )
     says = "Every layout that fits, each as equal replicas by itself; on the dotted line nothing is better in both."
     heads = ("layout", "TPOT", "tokens/s", "on the front")
-    return Chart("pareto", "All candidates", says, (line, *dots), layout, heads, rows)
+    key, of = _of(plan, service)
+    return Chart(f"pareto{key}", f"All candidates{of}", says, (line, *dots), layout, heads, rows)
 
 
 def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -223,9 +248,9 @@ def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:
     return front
 
 
-def _point_words(one: Candidate, plan: Plan) -> str:
+def _point_words(one: Candidate, among: Sequence[Candidate]) -> str:
     return "<br>".join((
-        *names([one], plan.candidates), f"{one.dp} replicas on {one.gpus} GPUs, {one.concurrency} requests in flight",
+        *names([one], among), f"{one.dp} replicas on {one.gpus} GPUs, {one.concurrency} requests in flight",
         f"{one.output_tokens_per_s:,.0f} tokens/s", f"TTFT {show_seconds(one.ttft_s or 0.0)}, "
         f"TPOT {show_seconds(one.tpot_s or 0.0)}", of_capacity(one.memory_bytes, one.capacity_bytes), one.why,
     ))  # fmt: skip

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from optimizer.compare import ReplicaGroup, replica_groups
+from optimizer.compare import ReplicaGroup, replica_groups, service_names, service_of, workload_of
 from optimizer.cost.options import concurrencies, meets_slo
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.shapes import Market
 from optimizer.inputs import presets
 from optimizer.plan import Plan
-from optimizer.report.facts import model_of
 from optimizer.report.loads import stages_of
-from optimizer.topology.bandwidth import capacity, wiring
+from optimizer.topology.bandwidth import capacity
+from optimizer.topology.exits import role_wiring
 from optimizer.topology.graph import Topology
 from optimizer.units import show_bytes_per_s, show_number, show_seconds
 
@@ -34,22 +34,23 @@ class Curve:
 
 def curves(plan: Plan, topology: Topology) -> tuple[Curve, ...]:
     """Return one curve for each group of equal replicas."""
-    workload = plan.inputs.workload
-    used = {name: plan.inputs.cluster.gpus[name] for name in sorted({replica.gpu_type for replica in plan.replicas})}
+    used = {name: plan.inputs.cluster.gpus[name] for r in plan.replicas for name in sorted(r.gpus_of_type)}
     calibrations = {name: presets.load_calibration(gpu) for name, gpu in used.items()}
-    engine = presets.load_engine(workload.engine.name)
-    return tuple(
-        _curve(plan, topology, Market(model_of(plan, group.one), workload, engine, used, calibrations), group)
-        for group in replica_groups(plan)
-    )
+    found = []
+    for group in replica_groups(plan):
+        one, service = group.one, service_of(plan, group.one)
+        engine = presets.load_engine(one.engine.name)
+        market = Market(service.model, service.workload, engine, used, calibrations, one.service, one.role)
+        found.append(_curve(topology, market, group))
+    return tuple(found)
 
 
-def _curve(plan: Plan, topology: Topology, market: Market, group: ReplicaGroup) -> Curve:
+def _curve(topology: Topology, market: Market, group: ReplicaGroup) -> Curve:
     one = group.one
-    price = market.price(one.layout, one.gpu_type, wiring(topology, stages_of(one), one.share))
-    limit = max(market.limit(one.gpu_type), one.estimate.concurrency)
+    price = market.price(one.layout, one.gpu_type, role_wiring(topology, stages_of(one), one.share, one.role))
+    limit = max(market.limit(*one.gpus_of_type), one.estimate.concurrency)
     points, beyond = [], None
-    for concurrency in sorted({*concurrencies(plan.inputs.workload, limit), one.estimate.concurrency}):
+    for concurrency in sorted({*concurrencies(market.workload, limit), one.estimate.concurrency}):
         priced = one.estimate if concurrency == one.estimate.concurrency else price(concurrency)
         if not priced.fits:
             beyond = priced
@@ -72,13 +73,14 @@ def _limits(plan: Plan, curve: Curve) -> Iterator[str]:
         yield f"{label}: memory binds: {curve.beyond.concurrency} requests do not fit: {curve.beyond.reasons[0]}"
     elif more is None:
         yield f"{label}: the engine's limit binds: max_num_seqs {curve.limit} by default on this GPU"
-    elif not meets_slo(more, plan.inputs.workload):
+    elif not meets_slo(more, workload_of(plan, curve.group.one)):
         times = f"TTFT {show_seconds(more.ttft_s)}, TPOT {show_seconds(more.tpot_s)}"
         yield f"{label}: the service objectives bind: {more.concurrency} requests would have {times}"
-    parts = now.breakdown.decode
+    phase = "prefill" if curve.group.one.role == "prefill" else "decode"
+    parts = getattr(now.breakdown, phase)
     causes = {name: getattr(parts, name) for name in ("gemm", "attention", "collectives", "pipeline", "overhead")}
     name, seconds = max(causes.items(), key=lambda cause: cause[1])
-    yield f"{label}: most of a decode step is {name}: {show_seconds(seconds)} of {show_seconds(parts.total)}"
+    yield f"{label}: most of a {phase} step is {name}: {show_seconds(seconds)} of {show_seconds(parts.total)}"
 
 
 def _boundaries(plan: Plan, topology: Topology) -> Iterator[str]:
@@ -94,9 +96,14 @@ def _boundaries(plan: Plan, topology: Topology) -> Iterator[str]:
 
 
 def _demand(plan: Plan) -> Iterator[str]:
-    rate = plan.inputs.workload.request_rate
-    if rate is not None and plan.totals.requests_per_s >= NEAR * rate:
-        yield f"demand: all of the {show_number(rate)} requests/s asked for are served; more would not count"
+    """Yield the models of which all that is asked for is served."""
+    names, services = service_names(plan.inputs.services), plan.inputs.services
+    rates = {one.service: one.requests_per_s for one in plan.totals.services} or {0: plan.totals.requests_per_s}
+    for number, served in rates.items():
+        rate = services[number].workload.request_rate
+        if rate is not None and served >= NEAR * rate:
+            of = f" of {names[number]}" if plan.inputs.more else ""
+            yield f"demand: all of the {show_number(rate)} requests/s asked for{of} are served; more would not count"
 
 
 def _gpus(plan: Plan, topology: Topology) -> Iterator[str]:

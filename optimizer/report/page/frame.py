@@ -45,10 +45,15 @@ def chart_part(chart: Chart) -> str:
 
 def chart_box(chart: Chart) -> str:
     """Return the place of a chart and its numbers, without a title."""
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in chart.rows)
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in chart.heads)
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     box = (
         f'<div class="chart" id="{chart.key}" role="img" aria-label="{escape(chart.title)}; the numbers follow"></div>'
     )
-    return f'{box}<details><summary>The numbers</summary><div class="scroll tall" tabindex="0">{table}</div></details>'
+    numbers = f'<div class="scroll tall" tabindex="0">{table(chart.heads, chart.rows)}</div>'
+    return f"{box}<details><summary>The numbers</summary>{numbers}</details>"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a plain table."""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
