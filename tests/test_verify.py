@@ -147,7 +147,7 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("layers_are_all_there", lambda p: with_replica(p, layers_per_stage=(2, 1))),
     ("layers_are_all_there", lambda p: with_replica(p, layers_per_stage=(4, 0))),
     ("layers_are_all_there", lambda p: with_replica(p, layers_per_stage=(2, 1, 1))),
-    ("gpus_are_of_one_type", _another_type),
+    ("gpus_are_of_the_stages_type", _another_type),
     ("engine_admits_layout", _three_way),
     ("engine_admits_layout", lambda p: with_replica(p, model="another")),
     ("precisions_are_allowed", lambda p: with_replica(p, weights="fp8")),

@@ -102,7 +102,7 @@ def shapes(
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
-                for share, seats, paths, reserved in _ways(topology, classes, footprint, market.role, unknown):
+                for share, seats, paths, reserved in ways(topology, classes, footprint, market.role, unknown):
                     for layout in same_degrees:
                         key = (layout, gpu_type, paths)
                         if key not in prices:
@@ -125,7 +125,7 @@ def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]
 Way = tuple[Share, tuple[tuple[str, ...], ...], Wiring, tuple[tuple[str, float], ...]]
 
 
-def _ways(
+def ways(
     topology: Topology,
     classes: Sequence[NodeClass],
     footprint: Footprint,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from optimizer.cost.mixtures import mixtures
 from optimizer.cost.shapes import Market, Shape, shapes
 from optimizer.cost.shortfall import shortfall, smallest_replica
 from optimizer.errors import InfeasibleError, InputError
@@ -17,7 +18,7 @@ from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
-from optimizer.pipeline.scope import Unknown, scope
+from optimizer.pipeline.scope import Unknown, mixed_scope, scope
 from optimizer.topology.classes import NodeClass, joins_nodes, node_classes
 from optimizer.topology.graph import Topology, build
 
@@ -60,6 +61,8 @@ class _Offer:
     market: Market
     tried: Mapping[str, Sequence[Layout]]
     shapes: tuple[Shape, ...]
+    notes: tuple[str, ...] = ()
+    """Which pipelines over several GPU types were tried."""
 
 
 def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
@@ -99,7 +102,11 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         shapes=every,
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
-        scope=(*scope(classes, tried, usable, joined=joins_nodes(topology)), *unknown.notes()),
+        scope=(
+            *scope(classes, tried, usable, joined=joins_nodes(topology)),
+            *dict.fromkeys(note for offer in offers for note in offer.notes),
+            *unknown.notes(),
+        ),
     )
 
 
@@ -149,7 +156,12 @@ def _offer(
         raise InputError(unknown.notes()[0])
     what = "" if market.role == "both" else f" for {market.role}"
     progress(f"{request.model.name}: {len(priced)} shapes of {sum(map(len, tried.values()))} layouts priced{what}")
-    return _Offer(market, tried, priced)
+    if len(usable) == 1:
+        return _Offer(market, tried, priced)
+    most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
+    every = _layouts(request, most, labels)
+    mixed = mixtures(topology, classes, every, market, priced, usable, unknown.add)
+    return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
 
 
 def _in_pairs(columns: Sequence[Column]) -> tuple[Column, ...]:

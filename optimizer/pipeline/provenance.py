@@ -39,7 +39,7 @@ def _sha256(record: BaseModel) -> str:
 def _calibrations(request: Request, replicas: Sequence[Replica]) -> dict[str, str]:
     """Return what the prices of each GPU type rest on: whose constants, when measured, start of their digest."""
     told = {}
-    for gpu_type in sorted({replica.gpu_type for replica in replicas}):
+    for gpu_type in sorted({gpu_type for replica in replicas for gpu_type in replica.gpus_of_type}):
         fits = presets.load_calibration(request.cluster.gpus[gpu_type])
         told[f"calibration {gpu_type}"] = f"{fits.gpu}, {fits.engine}, {fits.date}, {_sha256(fits)[:12]}"
     return told

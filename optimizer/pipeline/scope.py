@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from optimizer.cost.mixtures import MOST_STAGES, Mixtures
 from optimizer.errors import UnknownRateError
 from optimizer.layout import Layout
 from optimizer.topology.classes import NodeClass
@@ -41,3 +42,14 @@ def scope(
     degrees = {(t, layout.ranks_per_stage, layout.pp) for t, layouts in tried.items() for layout in layouts}
     if not all(all_tried(classes, *degree, joined=joined) for degree in sorted(degrees)):
         yield f"nodes differ so much that of more than {MOST} placements of a replica {FEW} were tried"
+
+
+def mixed_scope(mixed: Mixtures) -> Iterator[str]:
+    """Yield which pipelines over several GPU types were tried for one model, and why not all."""
+    if not mixed.short:
+        yield "no pipeline over several GPU types was tried: no type is short of GPUs for replicas of its own"
+    elif mixed.fitting:
+        yield (
+            f"pipelines over several GPU types: {mixed.priced} of {mixed.fitting} orders of types that fit were "
+            f"priced, each type's stages in a row by memory bandwidth, up to {MOST_STAGES} stages, layers by load"
+        )

@@ -15,7 +15,7 @@ RULES: tuple[Rule, ...] = (
     seats.seats_hold_one_rank,
     seats.ranks_are_complete,
     seats.layers_are_all_there,
-    seats.gpus_are_of_one_type,
+    seats.gpus_are_of_the_stages_type,
     seats.engine_admits_layout,
     seats.precisions_are_allowed,
     seats.nodes_hold_equal_shares,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import groupby
 
-from optimizer.cost.case import Case
+from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.cost.settings import resolve, version_facts
@@ -59,9 +60,26 @@ class Claim:
         return tuple(tuple(ids[first : first + size]) for first in range(0, len(ids), size))
 
     @property
-    def spec(self) -> GpuSpec | None:
-        """The GPU type as the cluster describes it."""
-        return self.plan.inputs.cluster.gpus.get(self.replica.gpu_type)
+    def types(self) -> tuple[str, ...]:
+        """The GPU type of each stage, as stated."""
+        return self.replica.gpu_types or (self.replica.gpu_type,) * self.replica.pp
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The type of each run of stages of one type, as stated."""
+        return tuple(gpu_type for gpu_type, _ in groupby(self.types))
+
+    def spec_of(self, stage: int) -> GpuSpec | None:
+        """Return the GPU type of a stage as the cluster describes it; None where it does not, or there is no such."""
+        known = self.plan.inputs.cluster.gpus
+        return known.get(self.types[stage]) if 0 <= stage < len(self.types) else None
+
+    @property
+    def scarcest(self) -> GpuSpec | None:
+        """The type with least memory, which sets what the engine chooses by itself; None where one is not known."""
+        found = [self.spec_of(stage) for stage in range(len(self.types))]
+        known = [spec for spec in found if spec is not None]
+        return min(known, key=lambda spec: spec.memory) if known and len(known) == len(found) else None
 
     @property
     def service(self) -> Service:
@@ -88,20 +106,20 @@ class Claim:
     def settings(self) -> EngineSettings | str:
         """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
         replica = self.replica
-        key = (replica.service, replica.gpu_type, replica.engine.max_num_seqs, replica.layout.world_size)
+        key = (replica.service, self.sections, replica.engine.max_num_seqs, replica.layout.world_size)
         if key not in self.engines:
             self.engines[key] = self._settings()
         return self.engines[key]
 
     def _settings(self) -> EngineSettings | str:
-        choice, served = self.service.workload.engine, self.service
-        if self.spec is None:
-            return f"the cluster has no GPU type {self.replica.gpu_type}"
+        choice, served, spec = self.service.workload.engine, self.service, self.scarcest
+        if spec is None:
+            return f"the cluster has no GPU type {' or no '.join(dict.fromkeys(self.types))}"
         try:
             facts = presets.load_engine(choice.name)
             seqs = self.replica.engine.max_num_seqs
             gpus = self.replica.layout.world_size
-            return resolve(choice, facts, self.spec, served.model, served.workload, seqs, gpus=gpus)
+            return resolve(choice, facts, spec, served.model, served.workload, seqs, gpus=gpus)
         except InputError as error:
             return str(error)
 
@@ -122,7 +140,10 @@ class Claim:
                 return missing
         if sum(replica.layers_per_stage) != served.model.num_layers or concurrency < 1:
             return f"{replica.layers_per_stage} layers with {concurrency} requests in flight have no price"
-        what = (replica.service, replica.role, replica.layout, replica.gpu_type)
+        assert isinstance(self.wiring, Wiring)
+        if replica.gpu_types and self.sections != tuple(section.gpu_type for section in self.wiring.sections):
+            return f"no price: the stages do not sit on {', then '.join(self.sections)}"
+        what = (replica.service, replica.role, replica.layout, self.sections)
         key = (*what, self.wiring, self.settings, concurrency)
         try:
             if key not in self.prices:
@@ -132,19 +153,24 @@ class Claim:
         return self.prices[key]
 
     def _case(self) -> Case:
-        assert self.spec is not None
+        hardware = [Hardware(spec, presets.load_calibration(spec)) for spec in self._specs()]
         assert isinstance(self.wiring, Wiring)
         assert isinstance(self.settings, EngineSettings)
         assert self.facts is not None
         return Case(
             model=self.service.model,
             layout=self.replica.layout,
-            gpu=self.spec,
+            gpu=hardware[0].gpu,
             wiring=self.wiring,
             engine=self.settings,
             facts=self.facts,
-            calibration=presets.load_calibration(self.spec),
+            calibration=hardware[0].calibration,
+            further=tuple(hardware[1:]),
         )
+
+    def _specs(self) -> list[GpuSpec]:
+        """Return the types of the sections, all of which are known where the settings are."""
+        return [self.plan.inputs.cluster.gpus[gpu_type] for gpu_type in self.sections]
 
 
 @dataclass(frozen=True, eq=False)

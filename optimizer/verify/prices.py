@@ -35,7 +35,7 @@ def memory_fits(evidence: Evidence) -> Iterator[str]:
     """What a rank holds stays within its GPU, and what the engine counts in its share stays within that share."""
     seen = set()
     for claim in evidence.claims:
-        same = (id(claim.replica.estimate), id(claim.replica.engine), claim.replica.gpu_type)
+        same = (id(claim.replica.estimate), id(claim.replica.engine), claim.types)
         if same in seen:
             continue
         seen.add(same)
@@ -46,15 +46,16 @@ def memory_fits(evidence: Evidence) -> Iterator[str]:
 
 def _overfull(claim: Claim, rank: RankMemory) -> str | None:
     """Return what a rank has too little room for, None when all fits; vLLM's share covers all, SGLang's only some."""
-    if claim.spec is None or claim.facts is None:
+    gpu = claim.spec_of(rank.stage)
+    if gpu is None or claim.facts is None:
         return None
     beside, share_of = rank.activation_bytes + rank.overhead_bytes, claim.facts.share_of
     pool = rank.kv_tokens * rank.kv_bytes_per_token
     counted = rank.weights_bytes + pool + (beside if share_of != "static" else 0)
-    most = claim.spec.memory * (claim.replica.engine.gpu_memory_utilization if share_of == "total" else 1)
+    most = gpu.memory * (claim.replica.engine.gpu_memory_utilization if share_of == "total" else 1)
     if not rank.fits or counted > rank.capacity_bytes + 1:
         return f"{counted:.0f} B, {pool:.0f} B of KV among them, exceed its capacity of {rank.capacity_bytes} B"
-    if rank.capacity_bytes > most + 1 or rank.weights_bytes + pool + beside > claim.spec.memory + 1:
+    if rank.capacity_bytes > most + 1 or rank.weights_bytes + pool + beside > gpu.memory + 1:
         return f"a capacity of {rank.capacity_bytes} B with {beside} B beside exceeds {most:.0f} B of the GPU"
     return None
 

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
 from optimizer.layout import refusals
+from optimizer.topology.sections import told
 from optimizer.verify.evidence import Claim, Evidence
 from optimizer.verify.forwarders import forwarding, meet
 
@@ -58,12 +59,17 @@ def layers_are_all_there(evidence: Evidence) -> Iterator[str]:
             yield f"{claim.name}: {claim.replica.pp} stages hold {held} of {layers} layers"
 
 
-def gpus_are_of_one_type(evidence: Evidence) -> Iterator[str]:
-    """All GPUs of a replica are of the type it was priced for."""
+def gpus_are_of_the_stages_type(evidence: Evidence) -> Iterator[str]:
+    """The GPUs of every stage are of the type it was priced for, and a mixed one says how many of each."""
     for claim in evidence.seated:
-        types = Counter(gpu.type for gpu in claim.gpus or ())
-        if set(types) != {claim.replica.gpu_type}:
-            yield f"{claim.name}: sits on {dict(types)}, priced for {claim.replica.gpu_type}"
+        stated = claim.replica.gpu_types
+        if stated and (len(stated) != claim.replica.pp or claim.replica.gpu_type != told(claim.replica.gpus_of_type)):
+            yield f"{claim.name}: {claim.replica.pp} stages on {', '.join(stated)} are no {claim.replica.gpu_type}"
+            continue
+        for stage, (gpu_type, ids) in enumerate(zip(claim.types, claim.stages, strict=True)):
+            types = Counter(evidence.known[gpu].type for gpu in ids)
+            if set(types) != {gpu_type}:
+                yield f"{claim.name} stage {stage}: sits on {dict(types)}, priced for {gpu_type}"
 
 
 def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
@@ -88,15 +94,28 @@ def precisions_are_allowed(evidence: Evidence) -> Iterator[str]:
 
 
 def nodes_hold_equal_shares(evidence: Evidence) -> Iterator[str]:
-    """A replica on several nodes has equally many GPUs on each, its ranks node after node."""
+    """A replica on several nodes has equally many GPUs on each, its ranks node after node.
+
+    Where stages sit on several types, it is enough that those of each type do, on nodes of their own.
+    """
     for claim in evidence.seated:
         nodes = [gpu.node for gpu in claim.gpus or ()]
         per_node = Counter(nodes)
-        if len(set(per_node.values())) > 1:
+        if len(set(per_node.values())) > 1 and not _each_type_is_dealt_out(claim):
             yield f"{claim.name}: unequal GPUs per node: {dict(per_node)}"
         changes = sum(a != b for a, b in itertools.pairwise(nodes))
         if changes != len(per_node) - 1:
             yield f"{claim.name}: its ranks return to a node they had left: {nodes}"
+
+
+def _each_type_is_dealt_out(claim: Claim) -> bool:
+    """Whether the stages of every type have equally many GPUs on each of their nodes, and no other stages there."""
+    held = [Counter[str]() for _ in claim.sections]
+    runs = (number for number, (_, run) in enumerate(itertools.groupby(claim.types)) for _ in run)
+    for run, ids in zip(runs, claim.stages, strict=True):
+        held[run].update(claim.topology.gpu(gpu).node for gpu in ids)
+    apart = sum(len(nodes) for nodes in held) == len(set().union(*held))
+    return len(held) > 1 and apart and all(len(set(nodes.values())) == 1 for nodes in held)
 
 
 def replicas_are_wired(evidence: Evidence) -> Iterator[str]:

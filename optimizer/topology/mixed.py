@@ -1,0 +1,97 @@
+"""Where the ranks of a replica can sit whose stages are on GPUs of several types, each stage on one type.
+
+Either every node holds equally many of its GPUs, as with one type, or every run of stages of one type is dealt out over
+the fewest nodes that hold it, equally among them: runs may then take more or fewer GPUs of a node than others.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement, groupby, islice, product
+
+from optimizer.topology.classes import NodeClass
+from optimizer.topology.footprints import Footprint, Parts, Slot, fillings_of, islands_touched
+from optimizer.topology.sections import counts_of, told
+
+MOST = 40
+"""So many footprints of one order of types are tried at most for one way to deal the ranks out over nodes."""
+
+Cut = tuple[tuple[str, int], ...]
+"""What one node is to hold: the type and the ranks of each part of a stage, in rank order."""
+
+
+def mixed_footprints(
+    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks_per_stage: int, *, joined: bool
+) -> Iterator[Footprint]:
+    """Yield footprints of a replica whose stages sit on these types, in a fixed order; ``joined`` as for one type."""
+    label = told(counts_of(gpu_types, ranks_per_stage))
+    for cuts in _ways_to_cut(classes, gpu_types, ranks_per_stage, joined=joined):
+        for slots in islice(_slots(classes, cuts), MOST):
+            yield Footprint(label, ranks_per_stage, slots, tuple(gpu_types))
+
+
+def all_mixed_tried(
+    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks_per_stage: int, *, joined: bool
+) -> bool:
+    """Return whether ``mixed_footprints`` leaves out none that it has a way to cut for."""
+    cuts = _ways_to_cut(classes, gpu_types, ranks_per_stage, joined=joined)
+    return all(len(tuple(islice(_slots(classes, cut), MOST + 1))) <= MOST for cut in cuts)
+
+
+def _ways_to_cut(
+    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks: int, *, joined: bool
+) -> Iterator[tuple[Cut, ...]]:
+    """Yield what each node is to hold, fewest nodes first."""
+    nodes = sum(len(c.nodes) for c in classes) if joined else 1
+    equal = (_dealt(gpu_types, ranks, n) for n in _divisors(len(gpu_types) * ranks, ranks))
+    runs = [tuple(run) for _, run in groupby(gpu_types)]
+    fewest = [_least(classes, [_dealt(run, ranks, n) for n in _divisors(len(run) * ranks, ranks)]) for run in runs]
+    found = dict.fromkeys((*equal, tuple(cut for cuts in fewest for cut in cuts)))
+    yield from sorted((cuts for cuts in found if len(cuts) <= nodes), key=len)
+
+
+def _divisors(gpus: int, ranks: int) -> Iterator[int]:
+    """Yield over how many nodes so many GPUs can be dealt, each holding whole stages or an equal part of one."""
+    for n in range(1, gpus + 1):
+        if gpus % n == 0 and ((gpus // n) % ranks == 0 or ranks % (gpus // n) == 0):
+            yield n
+
+
+def _dealt(gpu_types: Sequence[str], ranks: int, nodes: int) -> tuple[Cut, ...]:
+    """Return what each node holds when all get equally many ranks."""
+    each = len(gpu_types) * ranks // nodes
+    stages = [rank // ranks for rank in range(len(gpu_types) * ranks)]
+    return tuple(
+        tuple((gpu_types[stage], len(list(part))) for stage, part in groupby(stages[first : first + each]))
+        for first in range(0, len(stages), each)
+    )
+
+
+def _least(classes: Sequence[NodeClass], ways: Sequence[tuple[Cut, ...]]) -> tuple[Cut, ...]:
+    """Return the first way whose nodes exist, by what they are to hold; else the one over most nodes."""
+    return next((cuts for cuts in ways if all(_held_by_any(classes, cut) for cut in set(cuts))), ways[-1])
+
+
+def _held_by_any(classes: Sequence[NodeClass], cut: Cut) -> bool:
+    return any(_fillings(node_class, cut) for node_class in classes)
+
+
+def _slots(classes: Sequence[NodeClass], cuts: Sequence[Cut]) -> Iterator[tuple[Slot, ...]]:
+    """Yield the slots of every footprint: nodes of classes in their order where they are to hold the same."""
+    known = {(i, cut): _fillings(c, cut) for i, c in enumerate(classes) for cut in dict.fromkeys(cuts)}
+    runs = [(cut, len(list(run))) for cut, run in groupby(cuts)]
+    usable = [[i for i in range(len(classes)) if known[i, cut]] for cut, _ in runs]
+    picks = (combinations_with_replacement(able, n) for able, (_, n) in zip(usable, runs, strict=True))
+    for picked in product(*picks):
+        chosen = [index for group in picked for index in group]
+        if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
+            continue
+        options = [known[key] for key in zip(chosen, cuts, strict=True)]
+        for parts in product(*options):
+            yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+
+
+def _fillings(node_class: NodeClass, cut: Cut) -> tuple[Parts, ...]:
+    """Return the ways to put the parts on the islands of one node, those that touch few islands first."""
+    runs = [(gpu_type, [size for _, size in run]) for gpu_type, run in groupby(cut, key=lambda part: part[0])]
+    ways = [fillings_of(node_class, gpu_type, sizes) for gpu_type, sizes in runs]
+    found = (tuple(part for parts in chosen for part in parts) for chosen in product(*ways))
+    return tuple(sorted(found, key=islands_touched))
