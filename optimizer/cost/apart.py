@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
-from optimizer.cost.batching import Server, queue, rate_within
+from optimizer.cost.batching import Curve, Server, queue, rate_within
 from optimizer.cost.bursts import front_end, mean_context, new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import hand_over
@@ -27,6 +27,9 @@ from optimizer.topology.wiring import HopPath
 
 MOST_OF_A_LINK = 0.8
 """Share of a rank's way out that KV and the replica's own traffic may take on average: hand-overs come in bursts."""
+
+_FEW = 2.0
+"""Steps of more prompts than that are also priced at a size between: short ones take as long as the host needs."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,12 @@ class _Line:
     """Prompts on their way through a replica."""
 
     server: Server
+    ways: Curve
+    """Through all stages, by prompts that share the steps."""
     front_s: float
     """Until a prompt reaches the idle engine's first step."""
-    alone_s: float
-    """Through all stages, alone in its steps."""
-    further_s: float
-    """That each prompt sharing the steps adds to it."""
     work: Breakdown
     """What one prompt costs in full steps."""
-
-    @property
-    def full_s(self) -> float:
-        """Through all stages in full steps."""
-        return self.alone_s + (self.server.most - 1.0) * self.further_s
 
 
 def _line(case: Case, workload: WorkloadSpec, concurrency: int) -> _Line:
@@ -80,19 +76,17 @@ def _line(case: Case, workload: WorkloadSpec, concurrency: int) -> _Line:
     chunks = ceil(todo / budget)
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
     most = max(1.0, min(budget / todo, float(concurrency), float(case.engine.max_num_seqs * case.layout.attn_dp)))
-    one, full = Batch(1.0, todo / chunks, past), Batch(most, todo / chunks, past)
-    busy = _occupied(case, full)
-    full_s, alone_s = chunks * busy.total, chunks * (busy if most == 1.0 else _occupied(case, one)).total
-    prompt_s = (full_s - alone_s) / (most - 1.0) if most > 1.0 else full_s
-    prompt_s = min(max(0.0, prompt_s), full_s / most)
-    through = (step(case, full).total - busy.total, step(case, one).total - alone_s / chunks)
-    way_s = (chunks * busy.total + through[0], alone_s + through[1])
+    sizes = tuple(sorted({1.0, sqrt(most) if most > _FEW else 1.0, most}))
+    occupied, through = [], []
+    for prompts in sizes:
+        batch = Batch(prompts, todo / chunks, past)
+        occupied.append(_occupied(case, batch))
+        through.append(step(case, batch).total + (chunks - 1) * occupied[-1].total)
     return _Line(
-        server=Server(full_s - most * prompt_s, prompt_s, most, min(1.0, workload.isl.cv)),
+        server=Server(Curve(sizes, tuple(chunks * one.total for one in occupied)), min(1.0, workload.isl.cv)),
+        ways=Curve(sizes, tuple(through)),
         front_s=front_end(case, workload) + case.calibration.host.step_base * case.layout.pp,
-        alone_s=way_s[1],
-        further_s=max(0.0, way_s[0] - way_s[1]) / (most - 1.0) if most > 1.0 else 0.0,
-        work=busy * (chunks / most),
+        work=occupied[-1] * (chunks / most),
     )
 
 
@@ -104,10 +98,10 @@ def _occupied(case: Case, batch: Batch) -> Breakdown:
 def _prompts_closed(line: _Line, workload: WorkloadSpec, concurrency: int) -> _Load:
     """Return the steady state with ``concurrency`` prompts in flight: renewed together, or the server always busy."""
     server, cv = line.server, line.server.isl_cv
-    rate = min(1.0 / server.each_s, concurrency / (line.front_s + line.full_s))
+    rate = min(1.0 / server.each_s, concurrency / (line.front_s + line.ways.at(server.most)))
     ttft_s = concurrency / rate
-    least_s = min(ttft_s, line.front_s + line.alone_s * (1.0 - cv))
-    deviation_s = sqrt(server.step_s(server.most) ** 2 / 12.0 + concurrency * (server.each_s * cv) ** 2)
+    least_s = min(ttft_s, line.front_s + line.ways.at(1.0) * (1.0 - cv))
+    deviation_s = sqrt(server.steps.at(server.most) ** 2 / 12.0 + concurrency * (server.each_s * cv) ** 2)
     slo_s = ttft_s if concurrency == 1 and cv == 0.0 else kept(workload.slo.percentile, least_s, ttft_s, deviation_s)
     return _Load(rate, ttft_s, slo_s, 0.0, 0.0, Phases())
 
@@ -115,13 +109,13 @@ def _prompts_closed(line: _Line, workload: WorkloadSpec, concurrency: int) -> _L
 def _prompts_open(line: _Line, workload: WorkloadSpec, concurrency: int) -> _Load:
     """Return the highest rate of random arrivals that keeps the prompts in flight within ``concurrency``."""
     server = line.server
-    rate = rate_within(server, concurrency, line.alone_s, ADMITTED)
+    rate = rate_within(server, line.ways, concurrency, ADMITTED)
     waits = queue(server, rate)
-    own_s = line.front_s + line.alone_s + waits.others * line.further_s
+    own_s = line.front_s + line.ways.at(1.0 + waits.others)
     if server.isl_cv == 0.0:
         slo_s = own_s + waits.kept_s(workload.slo.percentile)
     else:
-        varying_s = line.alone_s * server.isl_cv
+        varying_s = line.ways.at(1.0) * server.isl_cv
         deviation_s = sqrt(waits.deviation_s**2 + varying_s**2)
         slo_s = kept(workload.slo.percentile, own_s - varying_s, own_s + waits.wait_s, deviation_s)
     return _Load(rate, own_s + waits.wait_s, slo_s, 0.0, 0.0, Phases())

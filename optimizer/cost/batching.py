@@ -1,10 +1,10 @@
 """Prompts that arrive at random at a server that computes nothing else, several of them in a step where they fit.
 
-A step of k prompts occupies the server for ``start_s`` + k ``prompt_s``, k up to ``most``. With one prompt a step this
-is M/G/1 (Pollaczek-Khinchine, first and second moment); with more, an arrival waits for the rest of the step in
-progress and shares the next one with those that came meanwhile, as far as they fit.
+With one prompt a step this is M/G/1 (Pollaczek-Khinchine, first and second moment); with more, an arrival waits for the
+rest of the step in progress and shares the next one with those that came meanwhile, as far as they fit.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import exp, sqrt
 
@@ -15,24 +15,56 @@ _HALVINGS = 24
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Seconds by prompts in a step, linear between the sizes that were priced."""
+
+    sizes: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    def at(self, prompts: float) -> float:
+        """Return the seconds of a step of so many prompts, at most the largest size."""
+        place = self._segment(prompts)
+        return self.seconds[place] + (min(prompts, self.sizes[-1]) - self.sizes[place]) * self.slope(prompts)
+
+    def slope(self, prompts: float) -> float:
+        """Return what one prompt more adds; all of it where a step takes one only."""
+        place = self._segment(prompts)
+        if len(self.sizes) == 1:
+            return self.seconds[0]
+        more_s = self.seconds[place + 1] - self.seconds[place]
+        return max(0.0, more_s) / (self.sizes[place + 1] - self.sizes[place])
+
+    def meets(self, rate: float) -> float:
+        """Return the step in which as many prompts come as it computes; the smallest where fewer come in all."""
+        for place, (size, seconds) in enumerate(zip(self.sizes, self.seconds, strict=True)):
+            if rate * seconds <= size:
+                if place == 0:
+                    return size
+                before, slope = self.sizes[place - 1], self.slope(self.sizes[place - 1])
+                return rate * (self.seconds[place - 1] - before * slope) / (1.0 - rate * slope)
+        return self.sizes[-1]
+
+    def _segment(self, prompts: float) -> int:
+        return max(0, min(bisect_right(self.sizes, prompts) - 1, len(self.sizes) - 2))
+
+
+@dataclass(frozen=True)
 class Server:
     """What prompts take of it."""
 
-    start_s: float
-    prompt_s: float
-    most: float
-    """Prompts in a step."""
+    steps: Curve
     isl_cv: float
     """Of the seconds a prompt takes."""
 
     @property
-    def each_s(self) -> float:
-        """Seconds per prompt in full steps: the least it can be."""
-        return self.step_s(self.most) / self.most
+    def most(self) -> float:
+        """Prompts in a full step."""
+        return self.steps.sizes[-1]
 
-    def step_s(self, prompts: float) -> float:
-        """Return the seconds of a step."""
-        return self.start_s + prompts * self.prompt_s
+    @property
+    def each_s(self) -> float:
+        """Seconds per prompt in full steps."""
+        return self.steps.seconds[-1] / self.most
 
 
 @dataclass(frozen=True)
@@ -63,9 +95,9 @@ def queue(server: Server, rate: float) -> Queue:
     """Return the wait at ``rate`` prompts/s, which must stay below 1 / each_s."""
     load, shared = rate * server.each_s, 1.0 + server.isl_cv**2
     third = shared * (1.0 + 2.0 * server.isl_cv**2)  # E[S^3] / E[S]^3 of gamma lengths
-    together = _together(server, rate)
-    step_s = server.step_s(together)
-    varying = server.prompt_s**2 * (together * server.isl_cv**2 + max(0.0, together - 1.0))
+    together = server.steps.meets(rate)
+    step_s, prompt_s = server.steps.at(together), server.steps.slope(together)
+    varying = prompt_s**2 * (together * server.isl_cv**2 + max(0.0, together - 1.0))
     busy = load
     if server.most > 1.0:
         busy = max(load, step_s / (step_s + exp(-rate * step_s) / rate))
@@ -77,14 +109,6 @@ def queue(server: Server, rate: float) -> Queue:
     return Queue(busy, rest_s + behind_s, sqrt(max(0.0, variance)), others)
 
 
-def _together(server: Server, rate: float) -> float:
-    """Return how many prompts a step computes: those that come during one, one at least."""
-    growing = 1.0 - rate * server.prompt_s
-    if growing <= 0.0:
-        return server.most
-    return min(server.most, max(1.0, rate * server.start_s / growing))
-
-
 def _variance_behind(load: float, each_s: float, shared: float, third: float) -> float:
     """Return the variance of an M/G/1 wait without that of the rest of the step in progress."""
     wait_s = load * each_s * shared / (2.0 * (1.0 - load))
@@ -92,17 +116,18 @@ def _variance_behind(load: float, each_s: float, shared: float, third: float) ->
     return whole - (load * each_s**2 * third / 3.0 - (0.5 * load * each_s * shared) ** 2)
 
 
-def rate_within(server: Server, places: float, own_s: float, deviations: float) -> float:
+def rate_within(server: Server, ways: Curve, places: float, deviations: float) -> float:
     """Return the highest rate at which the prompts in flight stay within ``places``, ``deviations`` above their mean.
 
-    A prompt is in flight while it waits and for ``own_s``; the number of them has mean r T and variance r T + r^2 Var T
-    (Little's law for distributions: arrivals during one's own stay, first come first served).
+    A prompt is in flight while it waits and on its own way (``ways``: seconds by prompts that share it). The number of
+    them has mean r T and variance r T + r^2 Var T (Little's law for distributions: arrivals during one's own stay, first
+    come first served).
     """
     low, high = 0.0, 1.0 / server.each_s
     for _ in range(_HALVINGS):
         rate = 0.5 * (low + high)
         found = queue(server, rate)
-        mean = rate * (found.wait_s + own_s + found.others * server.prompt_s)
+        mean = rate * (found.wait_s + ways.at(1.0 + found.others))
         crowded = mean + deviations * sqrt(mean + (rate * found.deviation_s) ** 2)
         low, high = (low, rate) if crowded > places else (rate, high)
     return low

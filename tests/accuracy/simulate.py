@@ -18,8 +18,8 @@ from optimizer.cost.settings import resolve, version_facts
 from optimizer.cost.step import Batch, step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import EngineChoice, Lengths, Slo, WorkloadSpec
-from optimizer.layout import Layout
-from optimizer.topology.wiring import ALONE, Wiring
+from optimizer.layout import Layout, split_layers
+from optimizer.topology.wiring import ALONE, HopPath, Wiring
 
 
 @dataclass
@@ -84,7 +84,7 @@ def play(
                 if request.osl > 1:
                     seen.tpot_s.append((clock - request.first_s) / (request.osl - 1))
             if clients and len(ends) + len(due) + len(running) + len(waiting) <= requests:
-                due.append(_request(draw, workload, clock))
+                due.append(draw_request(draw, workload, clock))
     seen.requests_per_s = (len(ends) - 1 - skipped) / (ends[-1] - ends[skipped])
     return seen
 
@@ -93,15 +93,16 @@ def _arrivals(
     draw: random.Random, workload: WorkloadSpec, requests: int, rate: float | None, clients: int
 ) -> list[Request]:
     if rate is None:
-        return [_request(draw, workload, 0.0) for _ in range(clients)]
+        return [draw_request(draw, workload, 0.0) for _ in range(clients)]
     clock, made = 0.0, []
     for _ in range(requests):
         clock += draw.expovariate(rate)
-        made.append(_request(draw, workload, clock))
+        made.append(draw_request(draw, workload, clock))
     return made
 
 
-def _request(draw: random.Random, workload: WorkloadSpec, now: float) -> Request:
+def draw_request(draw: random.Random, workload: WorkloadSpec, now: float) -> Request:
+    """Return a request of the traffic that arrives now."""
     return Request(now, _length(draw, workload.isl), _length(draw, workload.osl))
 
 
@@ -147,13 +148,13 @@ def _prices(case: Case) -> Callable[[Sequence[tuple[Request, int]], Sequence[Req
     return price
 
 
-def replica(model: str, gpu: str, tp: int, traffic: WorkloadSpec, sequences: int) -> Case:
+def replica(model: str, gpu: str, tp: int, traffic: WorkloadSpec, sequences: int, *, pp: int = 1) -> Case:
     """Return a replica of a preset model on a preset GPU."""
     spec, hardware, engine = presets.load_model(model), presets.load_gpu(gpu), presets.load_engine("vllm")
-    layout = Layout(tp, 1, (spec.num_layers,))
+    layout = Layout(tp, pp, split_layers(spec.num_layers, pp))
     settings = resolve(EngineChoice(), engine, hardware, spec, traffic, sequences)
     facts = version_facts(engine, settings.version)
-    paths = Wiring(replace(ALONE, ranks=tp), ())
+    paths = Wiring(replace(ALONE, ranks=tp), (HopPath("nvswitch", 450e9, tp),) * (pp - 1))
     return Case(spec, layout, hardware, paths, settings, facts, presets.load_calibration(hardware))
 
 
@@ -173,7 +174,7 @@ def main() -> None:
 
 def tables(requests: int) -> list[str]:
     """Return two tables in Markdown: random arrivals by share of the saturation rate, and a closed loop."""
-    head = ["| traffic | load | | " + " | ".join(_name(q) for q in QUANTILES) + " |", "|---|---|---|" + "---|" * 4]
+    head = ["| traffic | load | | " + " | ".join(name_of(q) for q in QUANTILES) + " |", "|---|---|---|" + "---|" * 4]
     lines = ["Random arrivals (form / played):", "", *head]
     for label, isl, osl, cv in TRAFFICS:
         traffic = WorkloadSpec(isl=Lengths(mean=isl, cv=cv), osl=Lengths(mean=osl, cv=cv))
@@ -216,7 +217,8 @@ def _rows(label: str, found: dict[float | None, Load], played: Played) -> list[s
     return lines
 
 
-def _name(quantile: float | None) -> str:
+def name_of(quantile: float | None) -> str:
+    """Return how tables call a percentile, None being the mean."""
     return "mean" if quantile is None else f"p{quantile:.0f}"
 
 
