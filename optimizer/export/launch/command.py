@@ -83,8 +83,8 @@ def is_converted(launch: Launch) -> bool:
 
 
 def half_precision(launch: Launch) -> bool:
-    """Return whether the GPU lacks bfloat16."""
-    return launch.gpu.architecture in ("volta", "turing")
+    """Return whether a GPU of the replica lacks bfloat16."""
+    return any(gpu.architecture in ("volta", "turing") for gpu in launch.gpus)
 
 
 def device_environment(launch: Launch) -> tuple[tuple[str, Word], ...]:

@@ -82,9 +82,14 @@ class Launch:
         return model_of(self.plan, self.replica)
 
     @property
+    def gpus(self) -> tuple[GpuSpec, ...]:
+        """The types of the replica's GPUs, each once."""
+        return tuple(self.plan.inputs.cluster.gpus[gpu_type] for gpu_type in self.replica.gpus_of_type)
+
+    @property
     def gpu(self) -> GpuSpec:
-        """The type of all its GPUs."""
-        return self.plan.inputs.cluster.gpus[self.replica.gpu_type]
+        """The type of the replica's GPUs; of several, all of one vendor, the one with least memory."""
+        return min(self.gpus, key=lambda spec: spec.memory)
 
     @property
     def api_port(self) -> int:

@@ -46,6 +46,11 @@ def _check(launch: Launch) -> None:
     group = replica.tp * replica.pcp * replica.attn_dp
     if replica.ep not in (1, group):
         raise refuse(where, f"EP {replica.ep}: vLLM spreads experts over all {group} ranks of a stage or none")
+    if len({gpu.memory for gpu in launch.gpus}) > 1 and replica.engine.reserve_bytes:
+        raise refuse(
+            where, "a reserve of memory on GPUs of several sizes: vLLM takes one share of all",
+            remedy="solve again without engine.reserve, with a lower gpu_memory_utilization",
+        )  # fmt: skip
     if launch.gpu.vendor == "intel":
         raise refuse(where, f"{replica.gpu_type}: vLLM selects these devices by a plugin's rules; start it by hand")
     if replica.role != "both":
