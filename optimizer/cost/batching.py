@@ -10,8 +10,9 @@ from math import exp, sqrt
 
 from optimizer.cost.waiting import kept
 
-_HALVINGS = 24
-"""Of the range in which a rate is sought: to 6e-8 of it."""
+_TRIES = 20
+_CLOSE = 1e-9
+"""A rate is sought until the prompts in flight are as near to the places, relative to them."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,27 @@ def rate_within(server: Server, ways: Curve, places: float, deviations: float) -
     """Return the highest rate at which the prompts in flight stay within ``places``, ``deviations`` above their mean.
 
     A prompt is in flight while it waits and on its own way (``ways``: seconds by prompts that share it). The number of
-    them has mean r T and variance r T + r^2 Var T (Little's law for distributions: arrivals during one's own stay, first
-    come first served).
+    them has mean r T and variance r T + r^2 Var T (Little's law for distributions: arrivals during one's own stay,
+    first come first served). The search is false position with halved ends (Illinois).
     """
-    low, high = 0.0, 1.0 / server.each_s
-    for _ in range(_HALVINGS):
-        rate = 0.5 * (low + high)
-        found = queue(server, rate)
-        mean = rate * (found.wait_s + ways.at(1.0 + found.others))
-        crowded = mean + deviations * sqrt(mean + (rate * found.deviation_s) ** 2)
-        low, high = (low, rate) if crowded > places else (rate, high)
-    return low
+    low, high, below, above = 0.0, 1.0 / server.each_s, -0.5, 0.5
+    rate, last = 0.5 * high, 0.0
+    for _ in range(_TRIES):
+        rate = (low * above - high * below) / (above - below)
+        crowded = _crowded(server, ways, rate, deviations)
+        excess = crowded / (crowded + places) - 0.5
+        if abs(excess) < _CLOSE:
+            break
+        again = excess * last > 0.0
+        if excess > 0.0:
+            high, above, below = rate, excess, below * (0.5 if again else 1.0)
+        else:
+            low, below, above = rate, excess, above * (0.5 if again else 1.0)
+        last = excess
+    return rate
+
+
+def _crowded(server: Server, ways: Curve, rate: float, deviations: float) -> float:
+    found = queue(server, rate)
+    mean = rate * (found.wait_s + ways.at(1.0 + found.others))
+    return mean + deviations * sqrt(mean + (rate * found.deviation_s) ** 2)
