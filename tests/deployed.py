@@ -80,6 +80,14 @@ def plan(replicas: list[Replica], models: list[ModelSpec], on: ClusterSpec | Non
     return handmade.plan(*replicas, inputs=inputs)
 
 
+def again(plan: Plan) -> Plan:
+    """Return the plan with its last replica for a further service: the same model as before, with other traffic."""
+    more = (*plan.inputs.more, Service(model=plan.inputs.services[-1].model, workload=handmade.workload(isl=128)))
+    last = plan.replicas[-1].model_copy(update={"service": len(more)})
+    inputs = plan.inputs.model_copy(update={"more": more})
+    return plan.model_copy(update={"replicas": (*plan.replicas[:-1], last), "inputs": inputs})
+
+
 def matrix(engine: EngineName, version: str | None = None) -> dict[str, Plan]:
     """Return the plans that an engine can be asked to run, by what is special about them."""
     return {name: with_version(plan, version or VERSIONS[engine]) for name, plan in _matrix(engine).items()}
@@ -134,6 +142,18 @@ def _matrix(engine: EngineName) -> dict[str, Plan]:
             [llama],
         ),
         "two-models": plan([on([(one, ALL)], 8), on([(two, ALL)], 8, mla)], [llama, mla]),
+        "three-services-one-in-pairs": again(
+            plan(
+                [
+                    on([(one, ALL[:4])], 4, role="prefill"),
+                    on([(one, ALL[4:])], 4, role="decode"),
+                    on([(two, ALL[:4])], 4),
+                    on([(two, [4])], 1, small),
+                    on([(two, [5])], 1, small),
+                ],
+                [llama, small],
+            )
+        ),
         "eager-with-reserve": plan(
             [on([(one, [5])], 1, small, tuned={"cuda_graphs": False, "cuda_graph_sizes": (), "reserve_bytes": 2**33})],
             [small],

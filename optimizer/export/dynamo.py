@@ -1,4 +1,4 @@
-"""NVIDIA Dynamo: one DynamoGraphDeployment (v1beta1) for each model, a frontend and a component for each replica.
+"""NVIDIA Dynamo: one DynamoGraphDeployment (v1beta1) for each model and traffic, a component for each replica.
 
 The operator adds node counts, ranks and addresses to the engines' commands itself, so they are left out here.
 """
@@ -25,10 +25,11 @@ from optimizer.export.launch.kubernetes import (
     seen_inside,
     token,
 )
+from optimizer.export.launch.pools import pool_name, pools
 from optimizer.export.launch.readme import readme
 from optimizer.export.launch.refusal import any_gpus, refuse
 from optimizer.export.launch.seating import Launch, heads, launches, parts
-from optimizer.export.launch.words import Option, kubernetes, slug, yaml_text
+from optimizer.export.launch.words import Option, kubernetes, yaml_text
 from optimizer.plan import Plan
 
 _MODULES = {"vllm": "dynamo.vllm", "sglang": "dynamo.sglang"}
@@ -37,18 +38,16 @@ _MOST_COMPONENTS = 25
 
 
 def export(plan: Plan) -> tuple[Artifact, ...]:
-    """Return a deployment for each model and a README; InputError when the operator cannot keep the seats."""
+    """Return a deployment for each pool and a README; InputError when the operator cannot keep the seats."""
     started = launches(plan)
     for launch in started:
         check_release(launch, DYNAMO_BRINGS, f"Dynamo {DYNAMO}")
         check_seats(launch)
         _check_order(launch)
-    by_model: dict[str, list[Launch]] = {}
-    for head in heads(started):
-        by_model.setdefault(head.replica.model, []).append(head)
-    files = {model: _file(own, started) for model, own in by_model.items()}
-    notes = readme(plan, started, _steps(), lambda launch: files[launch.replica.model].path, route=False)
-    return (*files.values(), notes)
+    files = [(own, _file(own, started)) for own in pools(heads(started))]
+    places = {head.number: file.path for own, file in files for head in own}
+    notes = readme(plan, started, _steps(), lambda launch: places[launch.number], route=False)
+    return (*(file for _, file in files), notes)
 
 
 def _check_order(launch: Launch) -> None:
@@ -67,8 +66,8 @@ def _check_order(launch: Launch) -> None:
         )
 
 
-def _file(own: list[Launch], started: tuple[Launch, ...]) -> Artifact:
-    name = f"tpopt-{slug(own[0].model.name, 30)}"
+def _file(own: tuple[Launch, ...], started: tuple[Launch, ...]) -> Artifact:
+    name = f"tpopt-{pool_name(own)}"
     if len(own) + 1 > _MOST_COMPONENTS:
         raise refuse(
             f"model {own[0].model.name}", f"{len(own)} replicas exceed {_MOST_COMPONENTS - 1} components", ("lws",)

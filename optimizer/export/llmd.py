@@ -3,9 +3,10 @@
 from optimizer import __version__
 from optimizer.export.artifact import MARK, Artifact
 from optimizer.export.launch.kubernetes import TOKEN_SECRET, Document, api_port
+from optimizer.export.launch.pools import pool_name, pools
 from optimizer.export.launch.readme import readme
 from optimizer.export.launch.refusal import refuse
-from optimizer.export.launch.seating import Launch, check_engine, heads, launches, parts
+from optimizer.export.launch.seating import Launch, check_engine, heads, launches, parts, short_names
 from optimizer.export.launch.words import slug, yaml_text
 from optimizer.export.launch.workloads import workload
 from optimizer.plan import Plan
@@ -22,14 +23,14 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     files = [
         _file(f"{head.name}.yaml", workload(parts(head, started), _labels(head))) for head in heads(started)
     ]  # fmt: skip
-    pools = _pools(heads(started))
-    files += [_file(f"inferencepool-{slug(pool['metadata']['name'])}.yaml", [pool]) for pool in pools]
+    shared = _pools(heads(started))
+    files += [_file(f"inferencepool-{slug(pool['metadata']['name'])}.yaml", [pool]) for pool in shared]
     kustomization: Document = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [file.path for file in files],
     }
-    notes = readme(plan, started, _steps(pools), lambda launch: f"{launch.name}.yaml", route=False)
+    notes = readme(plan, started, _steps(shared), lambda launch: f"{launch.name}.yaml", route=False)
     return (*files, _file("kustomization.yaml", [kustomization]), notes)
 
 
@@ -48,25 +49,26 @@ def _file(path: str, documents: list[Document]) -> Artifact:
 
 
 def _labels(head: Launch) -> dict[str, str]:
-    return {"llm-d.ai/inferenceServing": "true", "llm-d.ai/model": slug(head.model.name)}
+    return {"llm-d.ai/inferenceServing": "true", "llm-d.ai/model": _model_label(head)}
+
+
+def _model_label(head: Launch) -> str:
+    return short_names(head.plan.inputs.services, 40)[head.service]
 
 
 def _pools(all_heads: tuple[Launch, ...]) -> list[Document]:
-    """Return a pool for each model; its pods must answer at one port."""
-    by_model: dict[str, list[Launch]] = {}
-    for head in all_heads:
-        by_model.setdefault(head.replica.model, []).append(head)
-    return [_pool(own) for own in by_model.values()]
+    """Return a pool for each model and traffic; its pods must answer at one port."""
+    return [_pool(own) for own in pools(all_heads)]
 
 
-def _pool(own: list[Launch]) -> Document:
+def _pool(own: tuple[Launch, ...]) -> Document:
     ports = sorted({api_port(head) for head in own})
     if len(ports) > 1:
         told = ", ".join(map(str, ports))
         raise refuse(
             f"replica {own[-1].number}", f"the heads of its model answer at ports {told}; a pool has one", ("lws",)
         )
-    name = f"tpopt-{slug(own[0].model.name, 30)}"
+    name = f"tpopt-{pool_name(own)}"
     return {
         "apiVersion": "inference.networking.k8s.io/v1",
         "kind": "InferencePool",
@@ -79,8 +81,8 @@ def _pool(own: list[Launch]) -> Document:
     }
 
 
-def _steps(pools: list[Document]) -> list[str]:
-    names = ", ".join(pool["spec"]["endpointPickerRef"]["name"] for pool in pools)
+def _steps(shared: list[Document]) -> list[str]:
+    names = ", ".join(pool["spec"]["endpointPickerRef"]["name"] for pool in shared)
     return [
         "kubectl apply -k . in the namespace of llm-d; replicas on several nodes need LeaderWorkerSet, claims by UUID",
         "the NVIDIA DRA driver. Nodes are chosen by their label kubernetes.io/hostname.",

@@ -11,9 +11,10 @@ from optimizer.export.launch.kubernetes import (
     object_name,
     service,
 )
+from optimizer.export.launch.pools import pools
 from optimizer.export.launch.readme import readme
 from optimizer.export.launch.seating import Launch, heads, launches, parts
-from optimizer.export.launch.words import comment, slug, yaml_text
+from optimizer.export.launch.words import comment, yaml_text
 from optimizer.export.launch.workloads import beside, set_spec, workload
 from optimizer.plan import Plan
 
@@ -25,32 +26,21 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     """Return the objects of every replica, services and a README."""
     started = launches(plan)
     files: list[Artifact] = []
-    paired = _pairs(started)
-    for model, own in paired.items():
-        files.append(_file(f"pairs-{slug(model)}.yaml", _disaggregated(own, started)))
-    for head in heads(started):
-        if head.replica.model not in paired:
-            files.append(_file(f"{head.name}.yaml", workload(parts(head, started))))
+    places = {head.number: f"{head.name}.yaml" for head in heads(started)}
+    for own in pools(heads(started)):
+        if own[0].is_apart and 2 <= len(own) <= _MOST_ROLES:
+            path = f"pairs-{own[0].short_name}.yaml"
+            files.append(_file(path, _disaggregated(own, started)))
+            places |= {head.number: path for head in own}
+        else:
+            files += [_file(f"{head.name}.yaml", workload(parts(head, started))) for head in own]
     files.append(_file("services.yaml", _services(heads(started))))
-    places = {head.number: f"kubectl apply -f {_place(head, paired)}" for head in heads(started)}
-    return (*files, readme(plan, started, _steps(), lambda launch: places[launch.number], route=False))
-
-
-def _place(head: Launch, paired: dict[str, tuple[Launch, ...]]) -> str:
-    return f"pairs-{slug(head.replica.model)}.yaml" if head.replica.model in paired else f"{head.name}.yaml"
+    notes = readme(plan, started, _steps(), lambda launch: f"kubectl apply -f {places[launch.number]}", route=False)
+    return (*files, notes)
 
 
 def _file(path: str, documents: list[Document]) -> Artifact:
     return Artifact(path, yaml_text(*documents, head=f"{MARK} {__version__}: kubectl apply -f {comment(path)}"))
-
-
-def _pairs(started: tuple[Launch, ...]) -> dict[str, tuple[Launch, ...]]:
-    """Return the heads of models that are split into prefill and decode, where one set can hold them."""
-    found: dict[str, tuple[Launch, ...]] = {}
-    for head in heads(started):
-        if head.replica.role != "both":
-            found[head.replica.model] = (*found.get(head.replica.model, ()), head)
-    return {model: own for model, own in found.items() if 2 <= len(own) <= _MOST_ROLES}
 
 
 def _disaggregated(own: tuple[Launch, ...], started: tuple[Launch, ...]) -> list[Document]:
@@ -60,7 +50,7 @@ def _disaggregated(own: tuple[Launch, ...], started: tuple[Launch, ...]) -> list
         members = parts(head, started)
         documents += beside(members) if len(members) > 1 else [claim(head)] if claims_devices(head) else []
         roles.append({"name": f"{head.replica.role}-{head.number}", "spec": set_spec(members, {})})
-    name = f"tpopt-{slug(own[0].model.name, 30)}"
+    name = f"tpopt-{own[0].short_name}"
     made = {
         "apiVersion": "disaggregatedset.x-k8s.io/v1",
         "kind": "DisaggregatedSet",
@@ -71,9 +61,9 @@ def _disaggregated(own: tuple[Launch, ...], started: tuple[Launch, ...]) -> list
 
 
 def _services(all_heads: tuple[Launch, ...]) -> list[Document]:
-    """Return a service for every replica, and one for all whole replicas of a model."""
+    """Return a service for every replica, and one for all whole replicas of a model and traffic."""
     documents = [service(object_name(head), labels(head, "head")) for head in all_heads]
-    shared = {head.replica.model: head for head in all_heads if head.replica.role == "both"}
+    shared = {head.service: head for head in all_heads if not head.is_apart}
     for head in shared.values():
         name = labels(head, "head")["app.kubernetes.io/name"]
         selector = {"app.kubernetes.io/name": name, "app.kubernetes.io/component": "head"}

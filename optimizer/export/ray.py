@@ -48,7 +48,9 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     service: Document = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
-        "metadata": {"name": f"tpopt-{slug(plan.inputs.model.name, 30)}"},
+        "metadata": {
+            "name": f"tpopt-{slug(plan.inputs.cluster.name if plan.inputs.more else plan.inputs.model.name, 30)}"
+        },
         "spec": {"serveConfigV2": _serve(started), "rayClusterConfig": _cluster(started)},
     }
     text = yaml_text(*claims, service, head=f"{MARK} {__version__}: kubectl apply -f rayservice.yaml")

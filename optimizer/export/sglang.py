@@ -20,7 +20,7 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
 
 
 def _steps(plan: Plan, routers: tuple[Artifact, ...]) -> list[str]:
-    version = plan.replicas[0].engine.version
+    version = ", ".join(dict.fromkeys(replica.engine.version for replica in plan.replicas))
     return [
         f"Each script needs SGLang {version} on its node; the flags are those of that release.",
         "Run each script on the node it names. MODEL, PORT and DIST_INIT_ADDR (host:port of a replica's first node, as",

@@ -9,6 +9,7 @@ from optimizer import __version__
 from optimizer.export.artifact import MARK, Artifact
 from optimizer.export.launch import router, trtllm
 from optimizer.export.launch.command import Command
+from optimizer.export.launch.pools import pools
 from optimizer.export.launch.readme import TOKEN, readme
 from optimizer.export.launch.refusal import refuse
 from optimizer.export.launch.scripts import assignments, script
@@ -25,9 +26,18 @@ def export(plan: Plan) -> tuple[Artifact, ...]:
     for head in heads(started):
         check_engine(head, "trtllm")
         files += _replica(parts(head, started))
-    split = tuple(head for head in heads(started) if head.replica.role != "both")
-    files += [_disaggregated(split)] if split else []
-    return (*files, readme(plan, started, _steps(bool(split)), _place))
+    joined = [_disaggregated(own, name, port) for own, name, port in _pairs(heads(started))]
+    return (*files, *joined, readme(plan, started, _steps(joined), _place))
+
+
+def _pairs(all_heads: tuple[Launch, ...]) -> list[tuple[tuple[Launch, ...], str, int]]:
+    """Return the split replicas of each model, the file that joins them and the port that takes requests."""
+    split = [(number, own) for number, own in enumerate(pools(all_heads)) if own[0].is_apart]
+    alone = len(split) == 1
+    return [
+        (own, "disaggregated.yaml" if alone else f"disaggregated-{own[0].short_name}.yaml", router.ROUTER_PORT + number)
+        for number, own in split
+    ]
 
 
 def _place(launch: Launch) -> str:
@@ -77,7 +87,7 @@ def _batch(own: tuple[Launch, ...], command: Command) -> Artifact:
     return Artifact(f"{head.name}.sbatch", "\n".join(lines) + "\n", executable=True)
 
 
-def _disaggregated(split: tuple[Launch, ...]) -> Artifact:
+def _disaggregated(split: tuple[Launch, ...], name: str, port: int) -> Artifact:
     """Return the file for ``trtllm-serve disaggregated -c``: which servers prefill and which decode."""
     urls = {
         role: [f"{head.head}:{head.api_port}" for head in split if head.replica.role == role]
@@ -85,21 +95,20 @@ def _disaggregated(split: tuple[Launch, ...]) -> Artifact:
     }
     content = {
         "hostname": "0.0.0.0",
-        "port": router.ROUTER_PORT,
+        "port": port,
         "backend": "pytorch",
         "context_servers": {"num_instances": len(urls["prefill"]), "urls": urls["prefill"]},
         "generation_servers": {"num_instances": len(urls["decode"]), "urls": urls["decode"]},
     }
-    head = f"{MARK} {__version__}: trtllm-serve disaggregated -c disaggregated.yaml"
-    return Artifact("disaggregated.yaml", yaml_text(content, head=head))
+    head = f"{MARK} {__version__}: trtllm-serve disaggregated -c {name}"
+    return Artifact(name, yaml_text(content, head=head))
 
 
-def _steps(split: bool) -> list[str]:
+def _steps(joined: list[Artifact]) -> list[str]:
     lines = [
         "Each replica has a .yaml with all settings and a script (one node) or a Slurm job (several nodes, MPI).",
         "Run them from this folder; CONFIG, MODEL and PORT can be set in the environment. These files follow the",
         "sources of TensorRT-LLM 1.2 and were not run by us.",
         TOKEN,
     ]
-    routed = "Then run `trtllm-serve disaggregated -c disaggregated.yaml`: it takes the requests."
-    return [*lines, routed] if split else lines
+    return lines + [f"Then run `trtllm-serve disaggregated -c {file.path}`: it takes the requests." for file in joined]

@@ -33,7 +33,7 @@ def _config(launch: Launch, command: Command) -> Artifact:
 
 
 def _steps(plan: Plan, routers: tuple[Artifact, ...]) -> list[str]:
-    version = plan.replicas[0].engine.version
+    version = ", ".join(dict.fromkeys(replica.engine.version for replica in plan.replicas))
     return [
         f"Each script needs vLLM {version} on its node; the flags are those of that release.",
         "Run each script on the node it names. MODEL, PORT, MASTER_ADDR and MASTER_PORT can be set in the environment;",

@@ -112,12 +112,12 @@ def check_pair(launch: Launch) -> None:
 
     TP sizes must divide one another and blocks be equal (vLLM, NixlConnector); SGLang's transfer is held to the same.
     """
-    others = {r.role: r for r in launch.plan.replicas if r.model == launch.replica.model}
+    others = {r.role: r for r in launch.plan.replicas if r.service == launch.service}
     where = f"replica {launch.number}"
     if not {"prefill", "decode"} <= set(others):
         raise refuse(where, f"role {launch.replica.role}: the plan holds no other half to pair it with")
     mine = launch.replica
-    for other in (r for r in launch.plan.replicas if r.model == mine.model and r.role not in ("both", mine.role)):
+    for other in (r for r in launch.plan.replicas if r.service == mine.service and r.role not in ("both", mine.role)):
         if mine.tp % other.tp and other.tp % mine.tp:
             raise refuse(where, f"TP {mine.tp} and TP {other.tp} of its pair: neither divides the other")
         if mine.engine.block_tokens != other.engine.block_tokens or mine.kv_cache != other.kv_cache:

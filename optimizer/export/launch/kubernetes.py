@@ -22,7 +22,7 @@ from optimizer.export.launch.containers import (
 )
 from optimizer.export.launch.refusal import any_gpus, refuse
 from optimizer.export.launch.seating import API_PORT, Launch
-from optimizer.export.launch.words import kubernetes, slug
+from optimizer.export.launch.words import kubernetes
 
 Document = dict[str, Any]
 HOST = "kubernetes.io/hostname"
@@ -32,7 +32,7 @@ _NODE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
 def object_name(launch: Launch) -> str:
     """Return the replica's name as a DNS label."""
-    return f"tpopt-{slug(launch.model.name, 30)}-{launch.number}"
+    return f"tpopt-{launch.short_name}-{launch.number}"
 
 
 def check_seats(launch: Launch) -> None:
@@ -58,7 +58,7 @@ def labels(launch: Launch, component: str) -> dict[str, str]:
     """Return labels by which services and people find the pods."""
     role = {} if launch.replica.role == "both" else {"tpopt.dev/role": launch.replica.role}
     return {
-        "app.kubernetes.io/name": f"tpopt-{slug(launch.model.name, 30)}",
+        "app.kubernetes.io/name": f"tpopt-{launch.short_name}",
         "app.kubernetes.io/instance": object_name(launch),
         "app.kubernetes.io/component": component,
     } | role

@@ -1,4 +1,4 @@
-"""Routers in front of several replicas: one for each model, cache-aware; prefill and decode told apart.
+"""Routers in front of several replicas: one for each model and traffic, cache-aware; one for its pairs.
 
 vllm-router 0.1.17 and sglang-router 0.3.2 (one code base, same options but for the name of the split mode).
 """
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from optimizer import __version__
 from optimizer.export.artifact import MARK, Artifact
+from optimizer.export.launch.pools import pool_name, pools
 from optimizer.export.launch.seating import Launch
-from optimizer.export.launch.words import Option, Ref, Word, comment, shell, slug
+from optimizer.export.launch.words import Option, Ref, Word, comment, shell
 
 ROUTER_PORT = 9000
-"""Beside the engines' own ports; the router of each further model takes the next one."""
+"""Beside the engines' own ports; each further router takes the next one."""
 _PROGRAMS: dict[str, tuple[str, ...]] = {
     "vllm": ("vllm-router",),
     "sglang": ("python3", "-m", "sglang_router.launch_router"),
@@ -20,14 +21,20 @@ _SPLIT = {"vllm": "--vllm-pd-disaggregation", "sglang": "--pd-disaggregation"}
 
 
 def scripts(heads: tuple[Launch, ...]) -> tuple[Artifact, ...]:
-    """Return a router script for every model with more than one replica."""
-    models = tuple(dict.fromkeys(head.replica.model for head in heads))
+    """Return a router script for every pool of more than one replica."""
+    return tuple(
+        Artifact(name, _text(own, port), executable=True) for own, name, port in routers(heads)
+    )  # fmt: skip
+
+
+def routers(heads: tuple[Launch, ...]) -> tuple[tuple[tuple[Launch, ...], str, int], ...]:
+    """Return the replicas, script and port of every router."""
+    every = pools(heads)
     found = []
-    for number, model in enumerate(models):
-        own = tuple(head for head in heads if head.replica.model == model)
+    for number, own in enumerate(every):
+        name = "router.sh" if len(every) == 1 else f"router-{number}-{pool_name(own)}.sh"
         if len(own) > 1:
-            name = "router.sh" if len(models) == 1 else f"router-{number}-{slug(model)}.sh"
-            found.append(Artifact(name, _text(model, own, ROUTER_PORT + number), executable=True))
+            found.append((own, name, ROUTER_PORT + number))
     return tuple(found)
 
 
@@ -45,7 +52,7 @@ def _ends(port: Word) -> Iterator[Option]:
 
 def _workers(own: tuple[Launch, ...]) -> Iterator[tuple[Word, ...]]:
     engine = own[0].replica.engine.name
-    if all(head.replica.role == "both" for head in own):
+    if not own[0].is_apart:
         yield "--worker-urls", *(_url(head) for head in own)
         return
     yield (_SPLIT[engine],)
@@ -60,11 +67,11 @@ def _url(head: Launch) -> str:
     return f"http://{head.head}:{head.api_port}"
 
 
-def _text(model: str, own: tuple[Launch, ...], port: int) -> str:
+def _text(own: tuple[Launch, ...], port: int) -> str:
     program, *options = words(own, Ref("PORT", str(port)))
     lines = [
         "#!/usr/bin/env bash",
-        f"# {MARK} {__version__}: router of {comment(model)}, {len(own)} replicas.",
+        f"# {MARK} {__version__}: router of {comment(own[0].model.name)}, {len(own)} replicas.",
         "set -euo pipefail",
         "",
         f"PORT=${{PORT:-{port}}}",

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from optimizer.export.launch.refusal import any_gpus, refuse
-from optimizer.export.launch.words import comment
+from optimizer.export.launch.words import comment, slug
 from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.hostlist import all_hosts, expand
 from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import EngineName
 from optimizer.plan import Plan, Replica, Seat
 
@@ -79,7 +80,22 @@ class Launch:
     @property
     def model(self) -> ModelSpec:
         """The model it serves."""
-        return model_of(self.plan, self.replica)
+        return self.plan.inputs.services[self.replica.service].model
+
+    @property
+    def service(self) -> int:
+        """Place of its model and traffic among the plan's."""
+        return self.replica.service
+
+    @property
+    def short_name(self) -> str:
+        """What its model and traffic are called in names of objects and files."""
+        return short_names(self.plan.inputs.services)[self.service]
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it only prefills or only decodes."""
+        return self.replica.role != "both"
 
     @property
     def gpus(self) -> tuple[GpuSpec, ...]:
@@ -148,12 +164,10 @@ class Launch:
         return self.place.working if self.place else ()
 
 
-def model_of(plan: Plan, replica: Replica) -> ModelSpec:
-    """Return the specification of a replica's model; InputError when the plan does not hold it."""
-    for model in (service.model for service in plan.inputs.services):
-        if model.name == replica.model:
-            return model
-    raise refuse(f"model {replica.model}", "the plan does not describe it", remedy="solve again")
+def short_names(services: tuple[Service, ...], longest: int = 30) -> tuple[str, ...]:
+    """Return the services' models as DNS labels; where two would be equal, each has its place behind it."""
+    names = [slug(service.model.name, longest) for service in services]
+    return tuple(name if names.count(name) == 1 else f"{name}-s{place}" for place, name in enumerate(names))
 
 
 def _places(cluster: ClusterSpec) -> dict[str, Place]:
@@ -187,8 +201,12 @@ def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
     """
     taken: dict[str, set[int]] = {}
     found: list[Launch] = []
-    known = _places(plan.inputs.cluster)
+    known, services = _places(plan.inputs.cluster), len(plan.inputs.services)
     for number, replica in enumerate(plan.replicas):
+        if replica.service >= services:
+            raise refuse(
+                f"replica {number}", f"the plan does not describe service {replica.service}", remedy="solve again"
+            )
         nodes = _nodes(replica, number, equal_nodes=equal_nodes)
         slot = next(n for n in count() if not any(n in taken.get(node, ()) for node, _ in nodes))
         if slot >= MOST_REPLICAS_PER_HOST:
