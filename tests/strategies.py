@@ -3,6 +3,7 @@
 Memory is chosen so that a replica sometimes fits on one GPU, sometimes only when split, and sometimes not at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -286,8 +287,8 @@ _ROLES: tuple[tuple[Role, ...], ...] = (("both",), ("prefill", "decode"), ("both
 
 
 @st.composite
-def _shared_workloads(draw: st.DrawFn, roles: tuple[Role, ...]) -> WorkloadSpec:
-    """Traffic at few operating points; bounds on TTFT about where a pair's sum decides."""
+def _shared_workloads(draw: st.DrawFn, roles: tuple[Role, ...], *, points: Sequence[int]) -> WorkloadSpec:
+    """Traffic at up to so many operating points; bounds on TTFT about where a pair's sum decides."""
     load = draw(st.sampled_from(["saturating", "concurrency", "rate", "rate"]))
     kv: tuple[KvScheme, ...] = draw(st.sampled_from([("bf16",), ("bf16",), ("bf16", "fp8")]))
     return WorkloadSpec(
@@ -301,7 +302,7 @@ def _shared_workloads(draw: st.DrawFn, roles: tuple[Role, ...]) -> WorkloadSpec:
         ),
         kv_cache=kv, roles=roles, margin=draw(st.sampled_from([0.0, 0.0, 0.0, 0.1])),
         engine=EngineChoice(
-            name=draw(st.sampled_from(["vllm", "vllm", "trtllm"])), max_num_seqs=draw(st.sampled_from([1, 2, 4])),
+            name=draw(st.sampled_from(["vllm", "vllm", "trtllm"])), max_num_seqs=draw(st.sampled_from(points)),
             max_num_batched_tokens=draw(st.sampled_from([512, 2048])),
         ),
     )  # fmt: skip
@@ -314,7 +315,12 @@ def shared(draw: st.DrawFn) -> Shared:
     services = tuple(
         Service(
             model=draw(models()).model_copy(update={"name": f"tiny-{number}"}),
-            workload=draw(_shared_workloads(draw(st.sampled_from(_ROLES if count > 1 else _ROLES[1:])))),
+            workload=draw(
+                _shared_workloads(
+                    draw(st.sampled_from(_ROLES if count > 1 else _ROLES[1:])),
+                    points=(1, 2) if count > 1 else (1, 2, 4),
+                )
+            ),
             weight=draw(st.sampled_from([1.0, 1.0, 0.3, 5.0])),
         )
         for number in range(count)
