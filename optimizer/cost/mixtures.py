@@ -117,11 +117,12 @@ def mixtures(
 ) -> Mixtures:
     """Return the shapes over several types, beside those ``alone`` on one; ``layouts``: those the engine admits.
 
-    Empty where the cluster has one type, where no type is short of GPUs, and for prefill or decode alone.
+    Empty where the cluster has one type or none of them is short of GPUs, where the engine does not run such pipelines,
+    and for prefill or decode alone.
     """
     best = _best_alone(alone)
     short = {t for t, n in usable.items() if t not in best or MULTIPLE * best[t].footprint.gpus > n}
-    if len(usable) < 2 or not short or market.role != "both":
+    if len(usable) < 2 or not short or not market.facts.several_gpu_types or market.role != "both":
         return Mixtures()
     orders = tuple(islice(_fitting(topology, classes, layouts, market, usable, short, unknown), SCANNED))
     smallest = min((shape.footprint.gpus for shape in alone if shape.points), default=inf)
@@ -168,10 +169,12 @@ def _fitting(
 
 
 def _orders(market: Market, usable: Mapping[str, int], ranks: int, stages: int) -> Iterator[tuple[str, ...]]:
-    """Yield the types of each stage: the fastest memory first, or last, stages of one type in a row."""
+    """Yield the types of each stage, of one vendor: the fastest memory first, or last, stages of one type in a row."""
     ranked = sorted(usable, key=lambda t: (-market.gpus[t].memory_bandwidth, t))
     for kinds in range(2, min(MOST_TYPES, stages) + 1):
         for among in combinations(ranked, kinds):
+            if len({market.gpus[t].vendor for t in among}) > 1:
+                continue
             for cuts in combinations(range(1, stages), kinds - 1):
                 counts = [end - first for first, end in zip((0, *cuts), (*cuts, stages), strict=True)]
                 if all(n * ranks <= usable[t] for t, n in zip(among, counts, strict=True)):

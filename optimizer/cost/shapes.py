@@ -10,7 +10,7 @@ from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
-from optimizer.inputs.engine import EngineSpec
+from optimizer.inputs.engine import EngineSpec, EngineVersion
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Role, WorkloadSpec
@@ -44,14 +44,13 @@ class Market:
         """
         types = [section.gpu_type for section in paths.sections] or [gpu_type]
         gpu, choice = min((self.gpus[name] for name in types), key=lambda spec: spec.memory), self.workload.engine
-        version = choice.version or self.engine.latest
         return Case(
             model=self.model,
             layout=layout,
             gpu=self.gpus[types[0]],
             wiring=paths,
             engine=resolve(choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size),
-            facts=version_facts(self.engine, version),
+            facts=self.facts,
             calibration=self.calibrations[types[0]],
             further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
         )
@@ -60,10 +59,15 @@ class Market:
         """Return the estimate of one replica as a function of its concurrency."""
         return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n, self.role)
 
+    @property
+    def facts(self) -> EngineVersion:
+        """What holds for the engine's version."""
+        return version_facts(self.engine, self.workload.engine.version or self.engine.latest)
+
     def limit(self, *gpu_types: str) -> int:
         """Return the most requests the engine keeps in flight on GPUs of these types."""
-        facts = version_facts(self.engine, self.workload.engine.version or self.engine.latest)
-        return self.workload.engine.max_num_seqs or min(most_sequences(facts, self.gpus[name]) for name in gpu_types)
+        known = (most_sequences(self.facts, self.gpus[name]) for name in gpu_types)
+        return self.workload.engine.max_num_seqs or min(known)
 
 
 @dataclass(frozen=True)

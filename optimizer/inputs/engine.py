@@ -64,6 +64,8 @@ class EngineVersion(Record):
     """Whether the fused-experts kernels' buffers stay allocated beside the sampler's peak."""
     window_pool: Literal["all-layers", "requests"] = "all-layers"
     """How the reported pool counts sliding windows: as if every layer kept every token, or by whole requests."""
+    several_gpu_types: bool = False
+    """Whether the stages of one pipeline may sit on GPUs of several types of one vendor."""
     non_torch_bytes: Bytes
     """Held outside the allocator on one GPU (context, workspaces, graphs)."""
     non_torch_bytes_per_group: Bytes

@@ -72,6 +72,19 @@ def gpus_are_of_the_stages_type(evidence: Evidence) -> Iterator[str]:
                 yield f"{claim.name} stage {stage}: sits on {dict(types)}, priced for {gpu_type}"
 
 
+def engine_takes_several_types(evidence: Evidence) -> Iterator[str]:
+    """A pipeline runs over several types of GPU only where the engine's version does so, and all are of one vendor."""
+    for claim in evidence.claims:
+        if not claim.replica.gpu_types:
+            continue
+        engine = claim.replica.engine
+        if claim.facts is not None and not claim.facts.several_gpu_types:
+            yield f"{claim.name}: {engine.name} {engine.version} is not known to run over {claim.replica.gpu_type}"
+        specs = [claim.spec_of(stage) for stage in range(len(claim.types))]
+        if len(vendors := {spec.vendor for spec in specs if spec is not None}) > 1:
+            yield f"{claim.name}: GPUs of {' and '.join(sorted(vendors))} do not work together"
+
+
 def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
     """The engine runs the model in this layout, and the model is the one that was asked for."""
     for claim in evidence.claims:
