@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from spoiled import broken_rules, with_estimate, with_inputs
+from spoiled import broken_rules, with_estimate, with_inputs, with_replica
 from typed_plans import MODEL, WORKLOAD, Put, cluster, plan
 
 from optimizer.inputs.cluster import ClusterSpec, FatTree, Match, NodeTemplate, Override
@@ -128,3 +128,55 @@ def test_more_requests_than_memory_holds_are_rejected() -> None:
     small = cluster(nodes=1, gpus=1, memory="4 GB")
     crowded = plan(small, [Put((("n0/0",),), concurrency=256)], workload=WORKLOAD, model=MODEL)
     assert broken_rules(crowded) >= {"memory_is_as_recomputed"}
+
+
+APART = WORKLOAD.model_copy(update={"roles": ("prefill", "decode")})
+
+
+def _pair(where: ClusterSpec, share: Any, *, here: str = "n0/0", there: str = "n0/1") -> Plan:
+    """One GPU that computes prompts and one that decodes."""
+    puts = [Put(((here,),), share=share, role="prefill"), Put(((there,),), share=share, role="decode")]
+    return plan(where, puts, workload=APART)
+
+
+PAIR_RULES = {
+    "links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice", "reservations_are_as_recomputed",
+    "estimate_is_as_recomputed", "mean_traffic_is_reserved", "replicas_are_wired", "memory_is_as_recomputed",
+}  # fmt: skip
+
+
+def test_a_pair_keeps_its_nics_free_for_kv() -> None:
+    stated = _pair(cluster(), "fair")
+    assert [r.reservations[0].domain for r in stated.replicas] == ["n0/nic0", "n0/nic1"]
+    assert not broken_rules(stated) & PAIR_RULES
+
+
+def test_the_only_nic_cannot_be_kept_free_twice() -> None:
+    one_nic = cluster(nodes=2, gpus=2, nics=1)
+    assert not broken_rules(_pair(one_nic, "fair")) & PAIR_RULES
+    assert broken_rules(_pair(one_nic, "alone")) & PAIR_RULES == {
+        "links_carry_what_is_promised", "nics_and_uplinks_are_not_promised_twice"
+    }  # fmt: skip
+    assert not broken_rules(_pair(one_nic, "alone", there="n1/0")) & PAIR_RULES
+
+
+def test_a_way_out_that_is_not_kept_free_is_found() -> None:
+    stated = with_replica(_pair(cluster(), "fair"), 0, reservations=())
+    assert "reservations_are_as_recomputed" in broken_rules(stated)
+
+
+def test_kv_that_moves_faster_than_the_nic_is_found() -> None:
+    stated = _pair(cluster(), "fair")
+    assert "estimate_is_as_recomputed" in broken_rules(with_estimate(stated, 0, transfer_s=1e-6))
+
+
+def test_a_prefill_replica_on_nodes_that_nothing_joins_is_not_wired() -> None:
+    stated = _pair(cluster(), "fair")
+    loose = with_inputs(stated, cluster=cluster(fabric=None))
+    assert "replicas_are_wired" in broken_rules(loose)
+
+
+def test_in_the_only_node_kv_takes_no_nic() -> None:
+    stated = _pair(cluster(nodes=1, gpus=2, nics=1), "fair")
+    assert [r.reservations for r in stated.replicas] == [(), ()]
+    assert not broken_rules(stated) & PAIR_RULES

@@ -12,10 +12,10 @@ from optimizer.cost.settings import resolve, version_facts
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Fabric, Nics, NodeEntry, NodeTemplate, NvSwitch, OneSwitch
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, ModelSpec
-from optimizer.inputs.workload import EngineChoice, WorkloadSpec
+from optimizer.inputs.workload import EngineChoice, Role, WorkloadSpec
 from optimizer.layout import Layout, split_layers
 from optimizer.plan import Inputs, Objective, ObjectiveName, Plan, Provenance, Replica, Reservation, Seat, Totals
-from optimizer.topology.bandwidth import reservations, wiring
+from optimizer.topology.exits import role_reservations, role_wiring
 from optimizer.topology.graph import Topology, build
 
 MODEL = ModelSpec(
@@ -58,6 +58,7 @@ class Put:
     stages: tuple[tuple[str, ...], ...]
     concurrency: int = 4
     share: Literal["fair", "alone"] = "fair"
+    role: Role = "both"
 
 
 def plan(
@@ -92,18 +93,19 @@ def _replica(topology: Topology, put: Put, workload: WorkloadSpec, model: ModelS
     spec, engine = topology.cluster.gpus[gpus[0].type], presets.load_engine("vllm")
     settings = resolve(workload.engine, engine, spec, model, workload, put.concurrency, gpus=layout.world_size)
     case = Case(
-        model, layout, spec, wiring(topology, stages, put.share), settings,
+        model, layout, spec, role_wiring(topology, stages, put.share, put.role), settings,
         version_facts(engine, settings.version), presets.load_calibration(spec),
     )  # fmt: skip
     seats = tuple(
         Seat(rank=rank, stage=rank // layout.tp, node=gpu.node, gpu=gpu.id, local_index=gpu.local_index)
         for rank, gpu in enumerate(gpus)
     )
-    reserved = tuple(Reservation(domain=d, bytes_per_s=r) for d, r in reservations(topology, stages, put.share))
+    taken = role_reservations(topology, stages, put.share, put.role)
+    reserved = tuple(Reservation(domain=d, bytes_per_s=r) for d, r in taken)
     return Replica(
-        model=model.name, gpu_type=spec.id, tp=layout.tp, pp=layout.pp, weights=layout.weights,
+        model=model.name, role=put.role, gpu_type=spec.id, tp=layout.tp, pp=layout.pp, weights=layout.weights,
         kv_cache=layout.kv_cache, layers_per_stage=layout.layers_per_stage, seats=seats, share=put.share,
-        reservations=reserved, engine=settings, estimate=estimate(case, workload, put.concurrency),
+        reservations=reserved, engine=settings, estimate=estimate(case, workload, put.concurrency, put.role),
     )  # fmt: skip
 
 
