@@ -45,8 +45,9 @@ class Loads:
     sequences: int
     """Requests in flight, whose KV must fit."""
     role: Role = "both"
-    _seconds: dict[object, float] = field(default_factory=dict)
-    _fits: dict[tuple[int, int, int], bool] = field(default_factory=dict)
+    _shapes: dict[tuple[int, int, int], StageWork] = field(default_factory=dict)
+    _seconds: dict[tuple[int, StageWork], float] = field(default_factory=dict)
+    _fits: dict[tuple[int, StageWork], bool] = field(default_factory=dict)
 
     @property
     def layers(self) -> int:
@@ -60,15 +61,14 @@ class Loads:
 
     def seconds(self, stage: int, first: int, end: int) -> float:
         """Return what one request costs a stage that holds the layers from ``first`` to before ``end``."""
-        prices, shape = self._prices[stage], self._shape(stage, first, end)
-        key = (id(prices), shape)
-        if key not in self._seconds:
-            self._seconds[key] = sum([weight * price(shape).total for price, weight in prices])
-        return self._seconds[key]
+        part, shape = self._parts[stage], self._shape(stage, first, end)
+        if (part, shape) not in self._seconds:
+            self._seconds[part, shape] = sum([times * price(shape).total for price, times in self._prices[part]])
+        return self._seconds[part, shape]
 
     def fits(self, stage: int, first: int, end: int) -> bool:
         """Return whether a stage holds these layers with their part of all requests in flight."""
-        key = (stage, first, end)
+        key = (self._parts[stage], self._shape(stage, first, end))
         if key not in self._fits:
             split = [0] * self.stages
             split[0], split[-1] = first, self.layers - end
@@ -95,22 +95,26 @@ class Loads:
         return all(self.fits(stage, end - split[stage], end) for stage, end in enumerate(ends))
 
     def _shape(self, stage: int, first: int, end: int) -> StageWork:
-        held = held_by(Same(self.case.model), first, end)
-        return stage_work(self._kinds, held, is_first=stage == 0, is_last=stage == self.stages - 1)
+        key = (stage, first, end)
+        if key not in self._shapes:
+            held, last = held_by(Same(self.case.model), first, end), self.stages - 1
+            self._shapes[key] = stage_work(self._kinds, held, is_first=stage == 0, is_last=stage == last)
+        return self._shapes[key]
 
     @cached_property
     def _kinds(self) -> tuple[LayerWork, ...]:
         return work(self.case.at(0)).kinds
 
     @cached_property
-    def _prices(self) -> list[tuple[tuple[Callable[[StageWork], Breakdown], float], ...]]:
-        """Seconds of each stage's steps as functions of its layers, and how many of them one request takes."""
-        steps = list(_steps(self.case, self.workload, self.sequences, self.role))
-        found: list[tuple[tuple[Callable[[StageWork], Breakdown], float], ...]] = []
-        for part, held in self.case.parts:
-            prices = tuple((stage_prices(part, batch), times) for batch, times in steps)
-            found += [prices for _ in held]
-        return found
+    def _parts(self) -> tuple[int, ...]:
+        """The part of the case that each stage belongs to."""
+        return tuple(number for number, (_, held) in enumerate(self.case.parts) for _ in held)
+
+    @cached_property
+    def _prices(self) -> tuple[tuple[tuple[Callable[[StageWork], Breakdown], float], ...], ...]:
+        """Seconds of each part's steps as functions of a stage's layers, and how many of them one request takes."""
+        steps = tuple(_steps(self.case, self.workload, self.sequences, self.role))
+        return tuple(tuple((stage_prices(part, batch), times) for batch, times in steps) for part, _ in self.case.parts)
 
 
 def _steps(case: Case, workload: WorkloadSpec, sequences: int, role: Role) -> Iterator[tuple[Batch, float]]:

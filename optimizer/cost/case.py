@@ -42,7 +42,11 @@ class Case:
 
     def at(self, stage: int) -> "Case":
         """Return the case on the GPUs of one stage."""
-        return next(part for part, held in self.parts if stage in held) if self.further else self
+        return self._by_stage[stage] if self.further else self
+
+    @cached_property
+    def _by_stage(self) -> "tuple[Case, ...]":
+        return tuple(part for part, held in self._sections for _ in held)
 
     @cached_property
     def _sections(self) -> "tuple[tuple[Case, range], ...]":
