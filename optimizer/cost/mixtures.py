@@ -109,7 +109,7 @@ class _Order:
 def mixtures(
     topology: Topology,
     classes: Sequence[NodeClass],
-    layouts: Iterable[Layout],
+    layouts: Callable[[], Iterable[Layout]],
     market: Market,
     alone: Sequence[Shape],
     usable: Mapping[str, int],
@@ -124,7 +124,7 @@ def mixtures(
     short = {t for t, n in usable.items() if t not in best or MULTIPLE * best[t].footprint.gpus > n}
     if len(usable) < 2 or not short or not market.facts.several_gpu_types or market.role != "both":
         return Mixtures()
-    orders = tuple(islice(_fitting(topology, classes, layouts, market, usable, short, unknown), SCANNED))
+    orders = tuple(islice(_fitting(topology, classes, layouts(), market, usable, short, unknown), SCANNED))
     smallest = min((shape.footprint.gpus for shape in alone if shape.points), default=inf)
     chosen = _promising(orders, {t: _per_gpu(shape) for t, shape in best.items()}, smallest)
     shapes = tuple(shape for order in chosen for shape in _shapes(topology, classes, order, unknown))

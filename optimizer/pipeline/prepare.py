@@ -159,8 +159,7 @@ def _offer(
     if len(usable) == 1:
         return _Offer(market, tried, priced)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
-    every = _layouts(request, most, labels)
-    mixed = mixtures(topology, classes, every, market, priced, usable, unknown.add)
+    mixed = mixtures(topology, classes, lambda: _layouts(request, most, labels), market, priced, usable, unknown.add)
     return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
 
 
