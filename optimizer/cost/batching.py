@@ -94,27 +94,32 @@ class Queue:
 
 def queue(server: Server, rate: float) -> Queue:
     """Return the wait at ``rate`` prompts/s, which must stay below 1 / each_s."""
-    load, shared = rate * server.each_s, 1.0 + server.isl_cv**2
-    third = shared * (1.0 + 2.0 * server.isl_cv**2)  # E[S^3] / E[S]^3 of gamma lengths
+    load, spread = rate * server.each_s, server.isl_cv**2
     together = server.steps.meets(rate)
     step_s, prompt_s = server.steps.at(together), server.steps.slope(together)
     varying = prompt_s**2 * (together * server.isl_cv**2 + max(0.0, together - 1.0))
     busy = load
     if server.most > 1.0:
         busy = max(load, step_s / (step_s + exp(-rate * step_s) / rate))
-    met_s = step_s + varying / step_s
+    met_s, rest_s2 = step_s + varying / step_s, busy * _cubed(varying / step_s**2) * step_s**2 / 3.0
     rest_s = 0.5 * busy * met_s
-    behind_s = load**2 * server.each_s * shared / (2.0 * (1.0 - load))
-    variance = busy * met_s**2 / 3.0 - rest_s**2 + _variance_behind(load, server.each_s, shared, third)
+    behind_s = load**2 * server.each_s * (1.0 + spread) / (2.0 * (1.0 - load))
+    variance = rest_s2 - rest_s**2 + _variance_behind(load, server.each_s, spread)
     others = min(server.most - 1.0, busy * rate * met_s)
     return Queue(busy, rest_s + behind_s, sqrt(max(0.0, variance)), others)
 
 
-def _variance_behind(load: float, each_s: float, shared: float, third: float) -> float:
+def _cubed(spread: float) -> float:
+    """Return E[S^3] / E[S]^3 of a gamma variable with this cv^2."""
+    return (1.0 + spread) * (1.0 + 2.0 * spread)
+
+
+def _variance_behind(load: float, each_s: float, spread: float) -> float:
     """Return the variance of an M/G/1 wait without that of the rest of the step in progress."""
-    wait_s = load * each_s * shared / (2.0 * (1.0 - load))
-    whole = wait_s**2 + load * each_s**2 * third / (3.0 * (1.0 - load))
-    return whole - (load * each_s**2 * third / 3.0 - (0.5 * load * each_s * shared) ** 2)
+    rest_s = 0.5 * load * each_s * (1.0 + spread)
+    rest_s2 = load * each_s**2 * _cubed(spread) / 3.0
+    wait_s, whole = rest_s / (1.0 - load), rest_s2 / (1.0 - load)
+    return wait_s**2 + whole - (rest_s2 - rest_s**2)
 
 
 def rate_within(server: Server, ways: Curve, places: float, deviations: float) -> float:
