@@ -36,7 +36,7 @@ def memory_facts(case: Case, workload: WorkloadSpec, replica: Replica) -> Fact:
         fact("overhead", rank.overhead_bytes, show_bytes(rank.overhead_bytes),
              "outside the allocator: context, workspaces, graphs, communicators",
              source=source_of(facts.sources, "non_torch_bytes")),
-        _capacity(case, rank.capacity_bytes),
+        _capacity(case.at(rank.stage), rank.capacity_bytes),
         fact("KV pool", pool, f"{show_bytes(pool)}, {rank.kv_tokens:,} tokens in the replica",
              "capacity - weights - activations - overhead; the scarcest rank decides",
              fact("KV bytes per token", rank.kv_bytes_per_token, show_bytes(rank.kv_bytes_per_token),

@@ -6,7 +6,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_reduce, link, part, volume_factor
 from optimizer.cost.operators import Matrix, Rate, gemm
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.step import Batch, is_captured, padded
+from optimizer.cost.step import Batch, is_captured, padded, stage_prices
 from optimizer.cost.work import LayerWork, work
 from optimizer.inputs.calibration import CollectiveFit
 from optimizer.report.facts import Fact, fact, source_of
@@ -22,16 +22,39 @@ def step_fact(name: str, case: Case, parts: Breakdown, running: float, context: 
     micro = min(case.layout.pp, max(1, int(running)))
     decodes = running / micro
     rows = decodes / case.layout.attn_dp
-    captured = is_captured(case, Batch(decodes=decodes))
-    rows = padded(case, rows) if captured else rows
+    batch = Batch(decodes=decodes, context=context)
+    rows = padded(case, rows) if is_captured(case, batch) else rows
     pipelined = f"; PP runs it as {micro} micro-batches of {decodes:g}" if micro > 1 else ""
-    formula = f"gemm + attention + collectives + pipeline + overhead{pipelined}"
+    causes = f"gemm + attention + collectives + pipeline + overhead{pipelined}"
+    pipeline = _pipeline(case, parts.pipeline, rows)
+    if not case.further:
+        gemm_fact, *others, overhead = _causes(case, range(case.layout.pp), parts, batch, rows)
+        return fact(name, parts.total, show_seconds(parts.total), causes, gemm_fact, *others, pipeline, overhead)
+    stages = [_on_one_type(part, held, batch, rows) for part, held in case.parts]
     return fact(
-        name, parts.total, show_seconds(parts.total), formula,
-        _gemm(case, parts.gemm, rows), _attention(case, parts.attention, decodes / case.layout.attn_dp, context),
-        _collectives(case, parts.collectives, rows), _pipeline(case, parts.pipeline, rows),
-        _overhead(case, parts.overhead, captured=captured),
+        name, parts.total, show_seconds(parts.total), f"stages of each type + pipeline{pipelined}", *stages, pipeline
+    )
+
+
+def _on_one_type(case: Case, held: range, batch: Batch, rows: float) -> Fact:
+    """Return what the stages on GPUs of one type take, by cause."""
+    constants, price = work(case), stage_prices(case, batch)
+    parts = Breakdown.sum(price(constants.shapes[index]) for index in constants.order[held.start : held.stop])
+    name = f"stage {held.start}" if len(held) == 1 else f"stages {held.start} to {held[-1]}"
+    return fact(
+        f"{name} on {case.gpu.id}", parts.total, show_seconds(parts.total),
+        "gemm + attention + collectives + overhead", *_causes(case, held, parts, batch, rows),
     )  # fmt: skip
+
+
+def _causes(case: Case, held: range, parts: Breakdown, batch: Batch, rows: float) -> tuple[Fact, ...]:
+    """Return what stages on GPUs of one type take, cause by cause."""
+    return (
+        _gemm(case, held, parts.gemm, rows),
+        _attention(case, parts.attention, batch.decodes / case.layout.attn_dp, batch.context),
+        _collectives(case, held, parts.collectives, rows),
+        _overhead(case, held, parts.overhead, captured=is_captured(case, batch)),
+    )
 
 
 def calibration_source(case: Case, *keys: str) -> str:
@@ -50,20 +73,21 @@ def host_fact(case: Case, name: str, key: str) -> Fact:
     return fact(name, seconds, show_seconds(seconds), source=calibration_source(case, "host"))
 
 
-def _gemm(case: Case, seconds: float, rows: float) -> Fact:
+def _gemm(case: Case, held: range, seconds: float, rows: float) -> Fact:
     constants = work(case)
-    kinds = list(zip(constants.kinds, _layers(case), strict=True))
+    kinds = list(zip(constants.kinds, _layers(case, held), strict=True))
     inputs = [_kind(case, kind, number, count, rows) for number, (kind, count) in enumerate(kinds)]
-    head = _matrix(case, "head", constants.head, rows)
-    formula = f"sum over layers of their matrix products of {rows:g} rows (padded to a captured graph), and the head"
-    return fact("gemm", seconds, show_seconds(seconds), formula, *inputs, head)
+    formula = f"sum over layers of their matrix products of {rows:g} rows (padded to a captured graph)"
+    if held.stop == case.layout.pp:
+        inputs, formula = [*inputs, _matrix(case, "head", constants.head, rows)], f"{formula}, and the head"
+    return fact("gemm", seconds, show_seconds(seconds), formula, *inputs)
 
 
-def _layers(case: Case) -> tuple[int, ...]:
-    """Return the layers of each kind in the whole replica."""
+def _layers(case: Case, held: range) -> tuple[int, ...]:
+    """Return the layers of each kind in some stages."""
     constants = work(case)
-    held = [constants.shapes[index].counts for index in constants.order]
-    return tuple(sum(column) for column in zip(*held, strict=True))
+    counts = [constants.shapes[index].counts for index in constants.order[held.start : held.stop]]
+    return tuple(sum(column) for column in zip(*counts, strict=True))
 
 
 def _kind(case: Case, kind: LayerWork, number: int, count: int, rows: float) -> Fact:
@@ -124,11 +148,11 @@ def _attention(case: Case, seconds: float, sequences: float, context: float) -> 
     return fact("attention", seconds, show_seconds(seconds), formula, *inputs)
 
 
-def _collectives(case: Case, seconds: float, rows: float) -> Fact:
+def _collectives(case: Case, held: range, seconds: float, rows: float) -> Fact:
     if case.layout.tp * case.layout.attn_dp == 1:
         return fact("collectives", seconds, show_seconds(seconds), "none: a stage is one rank")
     constants, group = work(case), part(case.wiring.group, case.layout.tp)
-    reduces = sum(kind.all_reduces * count for kind, count in zip(constants.kinds, _layers(case), strict=True))
+    reduces = sum(kind.all_reduces * count for kind, count in zip(constants.kinds, _layers(case, held), strict=True))
     message = rows * constants.hidden_bytes
     each = all_reduce(case.calibration, message, group)
     return fact(
@@ -172,7 +196,7 @@ def _fit(case: Case, fit: CollectiveFit, medium: str) -> Iterator[Fact]:
 
 
 def _pipeline(case: Case, seconds: float, rows: float) -> Fact:
-    message = 2 * rows * work(case).hidden_bytes
+    message = 2 * rows * work(case.at(0)).hidden_bytes
     hops = [
         fact(f"to stage {number + 1}", hop.bytes_per_s,
              f"{show_bytes_per_s(hop.bytes_per_s)} over {MEDIA[hop.medium]}",
@@ -185,8 +209,8 @@ def _pipeline(case: Case, seconds: float, rows: float) -> Fact:
     return fact("pipeline", seconds, show_seconds(seconds), "one hand-over between stages each", sent, *hops)
 
 
-def _overhead(case: Case, seconds: float, *, captured: bool) -> Fact:
-    kernels = sum(work(case).shapes[index].kernels for index in work(case).order)
+def _overhead(case: Case, held: range, seconds: float, *, captured: bool) -> Fact:
+    kernels = sum(work(case).shapes[index].kernels for index in work(case).order[held.start : held.stop])
     gap = case.calibration.kernel
     how = "the graph is captured: no launches" if captured else "not captured: the host launches kernel by kernel"
     return fact(
