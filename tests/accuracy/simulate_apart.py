@@ -67,7 +67,7 @@ def prompts_done(case: Case, workload: WorkloadSpec, arrivals: Sequence[Request]
 
 def _filled(case: Case, waiting: deque[Request], now: float) -> list[tuple[Request, int]]:
     """Return the prompts of a step with their new tokens: those that are there, as far as the budget goes."""
-    room, chunks = case.engine.max_num_batched_tokens, []
+    room, chunks = case.engine.max_num_batched_tokens, list[tuple[Request, int]]()
     for request in waiting:
         tokens = min(room, request.isl - request.prefilled)
         if request.arrival_s > now + 1e-12 or tokens == 0 or len(chunks) == case.engine.max_num_seqs:
