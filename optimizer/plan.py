@@ -152,6 +152,9 @@ class Candidate(PlanRecord):
     pp: int
     dp: int
     ep: int
+    attn_dp: int = 1
+    dcp: int = 1
+    pcp: int = 1
     weights: Scheme
     kv_cache: KvScheme
     gpu_type: str

@@ -27,12 +27,13 @@ def layout(
     kv_cache: KvScheme = "bf16",
     ep: int = 1,
     dcp: int = 1,
+    pcp: int = 1,
     attn_dp: int = 1,
     layers: tuple[int, ...] | None = None,
 ) -> Layout:
     """Return a layout of the model, as its checkpoint is stored and in the engine's own stages unless given."""
     split = layers or split_layers(model.num_layers, pp)
-    return Layout(tp, pp, split, weights or model.checkpoint_scheme, kv_cache, ep, dcp, 1, attn_dp)
+    return Layout(tp, pp, split, weights or model.checkpoint_scheme, kv_cache, ep, dcp, pcp, attn_dp)
 
 
 def case(

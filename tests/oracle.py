@@ -56,7 +56,8 @@ def best(
     topology = build(cluster)
     classes = classes_of(topology, tell_apart=tell_apart)
     target = target or goal(objective, workload)
-    return packed(topology, classes, replicas(topology, classes, model, workload), target, objective)
+    seated = replicas(topology, classes, model, workload, first_token=objective == "ttft")
+    return packed(topology, classes, seated, target, objective)
 
 
 def classes_of(topology: Topology, *, tell_apart: bool) -> tuple[tuple[str, ...], ...]:

@@ -23,7 +23,7 @@ def best_surviving(
     """Return the best answer over all plans that meet the workload without any one element, None when there is none."""
     topology = build(cluster)
     alone = tuple((gpu,) for ids in equal_gpus(topology) for gpu in ids)
-    seated = list(replicas(topology, alone, model, workload))
+    seated = list(replicas(topology, alone, model, workload, first_token=objective == "ttft"))
     elements = sorted({element for one in seated for element in needs(topology, one, failure)}) or [""]
     target = _goal(objective, workload, topology, failure, elements)
     return packed(topology, alone, seated, target, objective)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
 
+from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import concurrencies
@@ -50,14 +51,21 @@ def replicas(
     model: ModelSpec,
     workload: WorkloadSpec,
     role: Role = "both",
+    *,
+    first_token: bool = False,
 ) -> Iterator[Seated]:
-    """Yield every replica that fits and keeps the objectives, at every operating point, once per class of seats."""
+    """Yield every replica that fits and keeps the objectives, at every operating point, once per class of seats.
+
+    ``first_token``: the objective is TTFT, for which prompts may be split up among ranks.
+    """
     price = _pricer(topology, model, workload, role)
     schemes = workload.weights or (model.checkpoint_scheme,)
     usable = [gpu for gpu in topology.gpus if gpu.placeable]
-    for layout in layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name):
-        for gpus in seatings(usable, classes, layout):
-            yield from price(layout, gpus)
+    every = layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name)
+    for layout in every:
+        if layout.pcp == 1 or role == "prefill" or (role == "both" and (first_token or workload.slo.ttft is not None)):
+            for gpus in seatings(usable, classes, layout):
+                yield from price(layout, gpus)
 
 
 def of_services(
@@ -84,8 +92,10 @@ def _pricer(
         spec = topology.cluster.gpus[gpu_type]
         calibration = presets.load_calibration(spec)
         priced = []
-        for n in concurrencies(workload, choice.max_num_seqs or most_sequences(facts, spec)):
-            settings = resolve(choice, engine, spec, model, workload, n, gpus=layout.world_size)
+        most, shared = choice.max_num_seqs or most_sequences(facts, spec), layout.attn_dp
+        for n in concurrencies(workload, most * shared, attention_replicas=shared):
+            of_one, ranks = math.ceil(n / shared), layout.world_size
+            settings = resolve(choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp)
             case = Case(model, layout, spec, paths, settings, facts, calibration)
             priced.append(_worse(estimate(case, surely, n, role), workload.margin))
         return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
@@ -105,6 +115,10 @@ def _pricer(
     def price(layout: Layout, gpus: tuple[Gpu, ...]) -> Iterator[Seated]:
         ids, size = tuple(gpu.id for gpu in gpus), layout.ranks_per_stage
         for share, paths, reserved in ways(tuple(ids[first : first + size] for first in range(0, len(ids), size))):
+            if misseated(
+                topology, [ids[first : first + size] for first in range(0, len(ids), size)], layout, paths.group
+            ):
+                continue
             for point in points(layout, gpus[0].type, paths):
                 yield Seated(layout, gpus, share, reserved, point, role=role)
 

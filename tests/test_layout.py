@@ -9,7 +9,7 @@ from ledgers import layout
 
 from optimizer.inputs.presets import load_model
 from optimizer.inputs.workload import EngineName
-from optimizer.layout import RULES, Layout, layouts, refusals, split_layers
+from optimizer.layout import RULES, Layout, layouts, parse_label, refusals, split_layers
 
 PAIRS: list[tuple[str, str, EngineName, dict[str, Any], dict[str, Any]]] = [
     # rule, preset, engine, passes, refused
@@ -31,10 +31,17 @@ PAIRS: list[tuple[str, str, EngineName, dict[str, Any], dict[str, Any]]] = [
     ("experts_spread", "deepseek-v3", "vllm", {"tp": 8, "attn_dp": 2, "ep": 16}, {"tp": 8, "attn_dp": 2, "ep": 8}),
     ("experts_spread", "deepseek-v3", "sglang", {"tp": 8, "ep": 4}, {"tp": 8, "ep": 3}),
     ("attention_replicas_share_experts", "llama-3.1-8b", "vllm", {"tp": 2}, {"tp": 2, "attn_dp": 2}),
+    ("attention_replicas_share_experts", "qwen3-30b-a3b", "sglang", {"attn_dp": 2}, {"attn_dp": 2, "pp": 2}),
+    ("attention_replicas_share_experts", "qwen3-30b-a3b", "trtllm", {"attn_dp": 4}, {"tp": 2, "attn_dp": 2}),
     ("decode_context_divides", "deepseek-v3", "vllm", {"tp": 8, "dcp": 8}, {"tp": 8, "dcp": 3}),
     ("decode_context_divides", "llama-3.1-70b", "vllm", {"tp": 16, "dcp": 2}, {"tp": 8, "dcp": 2}),
     ("decode_context_divides", "qwen3-235b-a22b", "vllm", {"tp": 16, "dcp": 4}, {"tp": 8, "dcp": 4}),
     ("decode_context_divides", "deepseek-v3", "trtllm", {"tp": 8}, {"tp": 8, "dcp": 2}),
+    ("decode_context_divides", "gemma-3-27b", "vllm", {"tp": 16}, {"tp": 32, "dcp": 2}),
+    ("prefill_context_fits", "deepseek-v3", "vllm", {"tp": 4, "pcp": 2}, {"tp": 4, "pcp": 2, "pp": 2}),
+    ("prefill_context_fits", "deepseek-v3", "vllm", {"tp": 4, "pcp": 2, "dcp": 2}, {"tp": 4, "pcp": 2, "dcp": 8}),
+    ("prefill_context_fits", "deepseek-v3", "sglang", {"tp": 4}, {"tp": 4, "pcp": 2}),
+    ("prefill_context_fits", "llama-3.1-70b", "vllm", {"tp": 4}, {"tp": 4, "pcp": 2}),
 ]
 
 
@@ -48,14 +55,6 @@ def test_a_rule_lets_one_pass_and_names_why_it_stops_the_other(
     reason = check(model, layout(model, **refused), engine)
     assert reason
     assert reason in refusals(model, layout(model, **refused), engine)
-
-
-def test_prefill_context_parallelism_wants_a_decode_degree_that_goes_with_it() -> None:
-    model = load_model("deepseek-v3")
-    base = {"tp": 4, "pp": 1, "layers_per_stage": (61,), "weights": "fp8-block", "pcp": 2}
-    assert refusals(model, Layout(**base, dcp=2), "vllm") == ()  # type: ignore[arg-type]
-    assert any("pcp" in why for why in refusals(model, Layout(**base, dcp=4), "vllm"))  # type: ignore[arg-type]
-    assert any("pcp" in why for why in refusals(model, Layout(**base), "sglang"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +77,65 @@ def test_a_degree_need_not_be_a_power_of_two() -> None:
     assert degrees == {1, 2, 4, 7, 8, 14, 16}
 
 
+def offered(preset: str, gpus: int, engine: EngineName = "vllm", **fixed: int) -> tuple[Layout, ...]:
+    model = load_model(preset)
+    return layouts(model, gpus, weights=(model.checkpoint_scheme,), kv=("bf16",), engine=engine, fixed=fixed)
+
+
 def test_experts_are_offered_sliced_and_spread() -> None:
-    found = layouts(load_model("qwen3-30b-a3b"), 4, weights=("bf16",), kv=("bf16",), engine="vllm")
+    found = offered("qwen3-30b-a3b", 4, attn_dp=1)
     assert {(one.tp, one.ep) for one in found} == {(1, 1), (2, 1), (2, 2), (4, 1), (4, 4)}
+
+
+def test_vllm_is_offered_experts_over_a_whole_stage_others_over_any_part_of_it() -> None:
+    spread = {one.ep for one in offered("qwen3-30b-a3b", 8, tp=8, pp=1)}
+    between = {one.ep for one in offered("qwen3-30b-a3b", 8, "sglang", tp=8, pp=1)}
+    assert (spread, between) == ({1, 8}, {1, 2, 4, 8})
+
+
+def test_attention_replicas_are_offered_in_any_number_with_whole_experts() -> None:
+    found = [one for one in offered("qwen3-30b-a3b", 8) if one.attn_dp > 1]
+    assert {one.attn_dp for one in found if one.tp == 1} == {2, 3, 4, 5, 6, 7, 8}
+    assert all(one.ep == one.tp * one.attn_dp for one in found)
+
+
+def test_large_stages_with_attention_replicas_have_few_odd_factors_unless_fixed() -> None:
+    large = {one.ranks_per_stage for one in offered("deepseek-v3", 72) if one.ranks_per_stage > 16}
+    assert large == {24, 32, 48, 64, 72}
+    assert {one.attn_dp for one in offered("deepseek-v3", 72, attn_dp=20)} == {20}
+
+
+def test_decode_context_is_offered_where_ranks_hold_copies_and_to_dense_models_when_asked() -> None:
+    assert {one.dcp for one in offered("deepseek-v3", 8, tp=8, pp=1)} == {1, 2, 4, 8}
+    assert {one.dcp for one in offered("qwen3-30b-a3b", 8, tp=8)} == {1, 2}
+    assert {one.dcp for one in offered("llama-3.1-70b", 16, tp=16)} == {1}
+    assert {one.label for one in offered("llama-3.1-70b", 16, tp=16, dcp=2)} == {"tp16dcp2"}
+
+
+def test_prefill_context_is_offered_for_latent_attention_on_vllm_alone() -> None:
+    assert {one.pcp for one in offered("deepseek-v2-lite", 8)} == {1, 2, 4, 8}
+    assert {one.pcp for one in offered("qwen3-30b-a3b", 8)} == {1}
+    assert {one.pcp for one in offered("deepseek-v2-lite", 8, "sglang")} == {1}
+
+
+def test_a_dense_model_is_offered_tp_and_pp_alone() -> None:
+    found = offered("llama-3.1-70b", 16)
+    assert [(one.tp, one.pp) for one in found] == [
+        (tp, pp) for world in range(1, 17) for pp in range(1, 17) for tp in (1, 2, 4, 8, 16) if tp * pp == world
+    ]
+    assert all((one.ep, one.dcp, one.pcp, one.attn_dp) == (1, 1, 1, 1) for one in found)
+
+
+@pytest.mark.parametrize("label", ["tp8", "tp4pp2", "tp1attndp8ep8", "tp4pp2ep4dcp2", "tp2ep4pcp2"])
+def test_a_label_names_a_layout_and_is_read_back(label: str) -> None:
+    degrees = parse_label(label)
+    assert degrees is not None
+    assert Layout(**degrees, layers_per_stage=(1,) * degrees["pp"]).label == label
+
+
+def test_a_label_may_name_degrees_in_any_order_and_nothing_else() -> None:
+    assert parse_label("ep8tp1attndp8pp1") == parse_label("tp1attndp8ep8")
+    assert [parse_label(text) for text in ("tp8tp8", "pp2", "tp8x2", "tp0", "")] == [None] * 5
 
 
 def test_every_scheme_and_cache_is_offered_in_the_order_given() -> None:

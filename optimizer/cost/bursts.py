@@ -62,7 +62,7 @@ def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: fl
     start_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
     steps = _chunks(case, workload, distinct)
     if prompts > 1:
-        fill = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload))
+        fill = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload)) * case.layout.attn_dp
         together = min(fill, prompts - 1.0)
         steps += [(_side_by_side(batch, together), times * (prompts - 1) / together) for batch, times in steps]
     return start_s + pipelined(case, steps)
@@ -113,8 +113,9 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     plain = Batch(decodes=decodes, context=context, distinct=distinct)
     passed = stations(case, plain)
     decode = cycle(case, plain, passed, micro)
-    budget = max(1.0, case.engine.max_num_batched_tokens - decodes / case.layout.attn_dp) * case.layout.attn_dp
-    chunks = ceil(todo / budget)
+    shared = case.layout.attn_dp
+    budget = max(1.0, case.engine.max_num_batched_tokens - decodes / shared)
+    chunks = ceil(todo / budget)  # a prompt is one attention replica's
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
 
     def mixed(prompts: float) -> tuple[float, Breakdown]:
@@ -122,7 +123,8 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
         batch = Batch(prompts, todo / chunks, past, max(0.0, decodes - prompts), context, distinct)
         return _among(case, batch, stations(case, batch), passed, micro, decode)
 
-    together = min(_prompts_together(workload, running, max(1.0, budget / todo)), max(1.0, running - 1.0))
+    fill = max(1.0, shared * budget / todo)
+    together = min(_prompts_together(workload, running, fill), max(1.0, running - 1.0))
     others = max(0.0, running - 1.0) * chunks / together
     mixed_s, extra = mixed(together)
     alone_s, alone = (mixed_s, extra) if together == 1.0 else mixed(1.0)

@@ -96,6 +96,23 @@ def _part(path: GroupPath, ranks: int) -> GroupPath:
     return replace(path, ranks=ranks, domains=ranks // per_domain)
 
 
+@lru_cache(maxsize=4096)
+def across(path: GroupPath, ranks: int, stride: int) -> GroupPath:
+    """Return the path of every ``stride``-th of a larger group, ``ranks`` of them, beside all others like it.
+
+    Of each boundary they get the part of the ranks they have inside it, as the others use theirs at the same time.
+    """
+    per_domain = path.ranks // path.domains
+    if ranks == 1:
+        return ALONE
+    if path.domains == 1 or (per_domain % (ranks * stride) == 0):
+        return replace(path, ranks=ranks, domains=1, outer="local", outer_bytes_per_s=inf)
+    domains = min(ranks, path.domains)
+    inside = max(1, ranks // domains)
+    inner = (path.inner, path.inner_bytes_per_s) if inside > 1 else ("local", inf)
+    return GroupPath(ranks, domains, *inner, path.outer, path.outer_bytes_per_s * inside / per_domain)
+
+
 def collective(calibration: Calibration, operation: Operation, message_bytes: float, path: GroupPath) -> float:
     """Return the seconds of one collective of a message (the whole tensor) over ``path``; 0 for a single rank."""
     if path.ranks <= 1 or message_bytes <= 0:

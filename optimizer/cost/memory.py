@@ -18,6 +18,9 @@ __all__ = ["activation_bytes", "kv_pool", "ledger", "sequences_that_fit", "stage
 
 _ACTIVATION_BYTES = 2  # activations are 16 bits wide
 
+_EXPERT_CHUNK = 16384
+"""Rows the fused experts work off at once (vLLM: VLLM_FUSED_MOE_CHUNK_SIZE)."""
+
 
 @dataclass(frozen=True)
 class _Holdings:
@@ -166,7 +169,7 @@ def _holdings(case: Case, stage: int) -> _Holdings:
 
 
 def _overhead_bytes(case: Case) -> int:
-    facts, grouped = case.facts, case.layout.tp * case.layout.attn_dp > 1
+    facts, grouped = case.facts, case.layout.ranks_per_stage > 1
     return facts.non_torch_bytes + (facts.non_torch_bytes_per_group if grouped else 0)
 
 
@@ -174,16 +177,22 @@ def activation_bytes(case: Case, stage: int) -> int:
     """Return the peak of temporary tensors on a rank of ``stage``: the larger of a full forward step and the sampler.
 
     Both are what the engine's profiling run allocates: a step of ``max_num_batched_tokens``, and the sampling of
-    ``max_num_seqs`` rows of logits (last stage only), which TP does not shrink.
+    ``max_num_seqs`` rows of logits (last stage only), which TP does not shrink. Attention replicas each bring a step:
+    the experts take all their rows and give as many back, worked off in chunks of ``_EXPERT_CHUNK``.
     """
     layout, tokens = case.layout, case.engine.max_num_batched_tokens
     row, workspace = _widths(Same(case.model), layout, stage)
     forward = _ACTIVATION_BYTES * tokens * row
+    if workspace and layout.attn_dp > 1:
+        forward += _ACTIVATION_BYTES * tokens * layout.attn_dp * 2 * case.model.hidden
+        tokens_at_once = min(tokens * layout.attn_dp, max(tokens, _EXPERT_CHUNK))
+    else:
+        tokens_at_once = tokens
     sampler = 0.0
     if stage == layout.pp - 1:
         logits = case.engine.max_num_seqs * case.model.vocab
         sampler = case.facts.sampler_bytes_per_logit * logits + _ACTIVATION_BYTES * tokens * case.model.hidden
-    kept = _ACTIVATION_BYTES * tokens * workspace
+    kept = _ACTIVATION_BYTES * tokens_at_once * workspace
     if case.facts.keeps_expert_workspace:
         return round(max(forward, sampler)) + kept
     return round(max(forward + kept, sampler))

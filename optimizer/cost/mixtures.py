@@ -221,7 +221,12 @@ def _shapes(topology: Topology, classes: Sequence[NodeClass], order: _Order, unk
                 layout = replace(order.layout, layers_per_stage=split)
                 if (paths, split) not in prices:
                     price, limit = market.price(layout, order.label, paths), market.limit(*order.gpu_types)
-                    prices[paths, split] = operating_points(price, market.workload, limit)
-                points, miss = prices[paths, split]
-                if points:
-                    yield Shape(layout, footprint, share, seats, reserved, points, miss, market.service, market.role)
+                    prices[paths, split] = operating_points(
+                        price, market.workload, concurrencies(market.workload, limit)
+                    )  # fmt: skip
+                found = prices[paths, split]
+                if found.admissible:
+                    yield Shape(
+                        layout, footprint, share, seats, reserved, found.admissible, found.miss,
+                        market.service, market.role,
+                    )  # fmt: skip

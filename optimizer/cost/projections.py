@@ -4,11 +4,11 @@ Shapes follow the engines: query, key and value in one matrix, gate and up in on
 them, MLA's down-projections and routers replicated, MLA absorbed in decode and expanded in prefill.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, assert_never
 
 from optimizer.cost.operators import Experts, Matrix, Rate, rate
-from optimizer.cost.shards import BLOCKS, scheme_of, stored_bytes
+from optimizer.cost.shards import BLOCKS, scheme_of, shared_is_whole, stored_bytes
 from optimizer.inputs.calibration import Calibration, Roofline
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import Dense, GroupedQuery, Latent, MixtureOfExperts, ModelSpec, Scheme
@@ -128,8 +128,17 @@ def feed_forward_matrices(
         return mlp(block.intermediate / layout.tp, scheme_of(model, layout, "dense")), None
     dense: Matrices = (matrix(hidden, block.experts, "bf16", rates),)
     if block.shared_intermediate:
-        dense += mlp(block.shared_intermediate / layout.tp, scheme_of(model, layout, "shared"))
+        scheme = scheme_of(model, layout, "shared")
+        if shared_is_whole(layout):
+            dense += tuple(_of_some_rows(one, layout.tp) for one in mlp(block.shared_intermediate, scheme))
+        else:
+            dense += mlp(block.shared_intermediate / layout.tp, scheme)
     return dense, _experts(model, block, layout, rates)
+
+
+def _of_some_rows(whole: Matrix, ranks: int) -> Matrix:
+    """Return a whole matrix that each of ``ranks`` multiplies with its part of the rows."""
+    return replace(whole, flop_per_row=whole.flop_per_row / ranks, io_bytes_per_row=whole.io_bytes_per_row / ranks)
 
 
 def _experts(model: ModelSpec, block: MixtureOfExperts, layout: Layout, rates: Rates) -> Experts:
@@ -139,7 +148,7 @@ def _experts(model: ModelSpec, block: MixtureOfExperts, layout: Layout, rates: R
     read, their product is written and read.
     """
     scheme, up = scheme_of(model, layout, "experts"), 2 if block.gated else 1
-    width = block.intermediate * layout.ep / (layout.tp * layout.attn_dp)
+    width = block.intermediate * layout.ep / layout.ranks_per_stage
     chosen = block.top_k / layout.ep
     rate, slower = rates.moe(scheme)
     weights = stored_bytes(scheme, BLOCKS.get(scheme, 0), model.hidden, round((up + 1) * width))

@@ -63,8 +63,14 @@ def resolve(
     max_num_seqs: int | None,
     *,
     gpus: int = 1,
+    prefill_ranks: int = 1,
+    max_num_batched_tokens: int | None = None,
 ) -> EngineSettings:
-    """Return the settings of one replica of ``gpus`` GPUs; ``max_num_seqs`` is tpopt's own decision, None: the default.
+    """Return the settings of one replica of ``gpus`` GPUs.
+
+    ``max_num_seqs`` (of an attention replica) and ``max_num_batched_tokens`` are tpopt's own decisions where the
+    workload's choice leaves them open, None: the default. With prefill context parallelism over ``prefill_ranks`` vLLM
+    replays no whole graphs: it is started without any.
 
     max_model_len: the model's own wish, else the smallest power of two that holds the workload's longest request, at
     most the context.
@@ -73,8 +79,9 @@ def resolve(
     known = version_facts(facts, version)
     default = size_default(known, gpu)
     sequences = choice.max_num_seqs or max_num_seqs or default.max_num_seqs
-    batched = choice.max_num_batched_tokens or max(default.max_num_batched_tokens, sequences)
-    sizes = _graph_sizes(choice, known, sequences)
+    batched = choice.max_num_batched_tokens or max(max_num_batched_tokens or default.max_num_batched_tokens, sequences)
+    graphs = choice.cuda_graphs and prefill_ranks == 1
+    sizes = _graph_sizes(choice, known, sequences) if graphs else ()
     share = choice.gpu_memory_utilization
     if share is None:
         share = _automatic_share(known, gpu, batched, sizes, gpus)
@@ -86,7 +93,7 @@ def resolve(
         max_num_batched_tokens=batched,
         max_model_len=model.max_model_len or min(model.context, _power_of_two(workload.longest_tokens)),
         block_tokens=known.block_tokens,
-        cuda_graphs=choice.cuda_graphs,
+        cuda_graphs=graphs,
         cuda_graph_sizes=sizes,
         reserve_bytes=choice.reserve or 0,
         fragmentation=choice.fragmentation or 0.0,
@@ -99,8 +106,6 @@ def _power_of_two(tokens: int) -> int:
 
 def _graph_sizes(choice: EngineChoice, facts: EngineVersion, sequences: int) -> tuple[int, ...]:
     """Return the captured batches: the user's, else vLLM's list up to twice the sequences or the engine's limit."""
-    if not choice.cuda_graphs:
-        return ()
     if choice.cuda_graph_sizes:
         return tuple(sorted(set(choice.cuda_graph_sizes)))
     most = min(2 * sequences, facts.graph_batch_limit)

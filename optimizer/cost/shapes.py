@@ -1,13 +1,16 @@
 """Every admissible replica priced: each layout, on each kind of seats, with fair or whole shares of shared links."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from optimizer.cost.attention_replicas import misseated
+from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
-from optimizer.cost.options import operating_points
+from optimizer.cost.options import Points, concurrencies, operating_points
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, version_facts
+from optimizer.cost.step import Batch, micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec, EngineVersion
@@ -49,7 +52,16 @@ class Market:
             layout=layout,
             gpu=self.gpus[types[0]],
             wiring=paths,
-            engine=resolve(choice, self.engine, gpu, self.model, self.workload, concurrency, gpus=layout.world_size),
+            engine=resolve(
+                choice,
+                self.engine,
+                gpu,
+                self.model,
+                self.workload,
+                -(-concurrency // layout.attn_dp),
+                gpus=layout.world_size,
+                prefill_ranks=layout.pcp,
+            ),
             facts=self.facts,
             calibration=self.calibrations[types[0]],
             further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
@@ -59,13 +71,22 @@ class Market:
         """Return the estimate of one replica as a function of its concurrency."""
         return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n, self.role)
 
+    def points(self, layout: Layout, gpu_type: str, paths: Wiring, *, above: int = 0) -> Points | None:
+        """Return the operating points with more than ``above`` requests in flight, None where the engine stops before.
+
+        More than ``limit`` for each attention replica the engine never has.
+        """
+        most = self.limit(gpu_type) * layout.attn_dp
+        steps = [n for n in concurrencies(self.workload, most, attention_replicas=layout.attn_dp) if n > above]
+        return operating_points(self.price(layout, gpu_type, paths), self.workload, steps) if steps else None
+
     @property
     def facts(self) -> EngineVersion:
         """What holds for the engine's version."""
         return version_facts(self.engine, self.workload.engine.version or self.engine.latest)
 
     def limit(self, *gpu_types: str) -> int:
-        """Return the most requests the engine keeps in flight on GPUs of these types."""
+        """Return the most requests an attention replica keeps in flight on GPUs of these types."""
         known = (most_sequences(self.facts, self.gpus[name]) for name in gpu_types)
         return self.workload.engine.max_num_seqs or min(known)
 
@@ -101,21 +122,51 @@ def shapes(
     Seats that need a bandwidth that nobody gave are told to ``unknown`` and left out; so are those without a way for KV
     where the role needs one, untold.
     """
-    prices: dict[tuple[Layout, str, Wiring], tuple[tuple[Estimate, ...], Estimate]] = {}
+    prices: Prices = {}
     joined = joins_nodes(topology)
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
                 for share, seats, paths, reserved in ways(topology, classes, footprint, market.role, unknown):
                     for layout in same_degrees:
+                        if misseated(topology, seats, layout, paths.group):
+                            continue
                         key = (layout, gpu_type, paths)
                         if key not in prices:
-                            price = market.price(layout, gpu_type, paths)
-                            prices[key] = operating_points(price, market.workload, market.limit(gpu_type))
-                        points, miss = prices[key]
-                        yield Shape(
-                            layout, footprint, share, seats, reserved, points, miss, market.service, market.role
-                        )  # fmt: skip
+                            prices[key] = _points(market, layout, gpu_type, paths, prices)
+                        priced = prices[key]
+                        if priced is not None:
+                            yield Shape(
+                                layout, footprint, share, seats, reserved, priced.admissible, priced.miss,
+                                market.service, market.role,
+                            )  # fmt: skip
+
+
+Prices = dict[tuple[Layout, str, Wiring], Points | None]
+
+
+def _points(market: Market, layout: Layout, gpu_type: str, paths: Wiring, prices: Prices) -> Points | None:
+    """Return the operating points of a layout, None when none of them can be better than those priced before.
+
+    Decode context parallelism takes up to so many requests as fit without it only where it is faster with them.
+    """
+    whole = prices.get((replace(layout, dcp=1), gpu_type, paths)) if layout.dcp > 1 else None
+    if whole is None or not whole.fitting or not _no_faster(market, layout, gpu_type, paths, whole.fitting):
+        return market.points(layout, gpu_type, paths)
+    beyond = market.points(layout, gpu_type, paths, above=whole.fitting)
+    return beyond if beyond and beyond.admissible else None
+
+
+def _no_faster(market: Market, layout: Layout, gpu_type: str, paths: Wiring, most: int) -> bool:
+    """Whether decode steps of up to ``most`` requests take no less time with the layout's dcp than without.
+
+    By how much they take longer is concave in the requests: what collectives add starts above 0 and is concave, what
+    attention saves is proportional. So it is decided by the largest number; all else is equal or longer with dcp.
+    """
+    spread, whole = (market.case(one, gpu_type, paths, most) for one in (layout, replace(layout, dcp=1)))
+    batch = Batch(decodes=most / micro_batches(whole, most), context=mean_context(market.workload))
+    pairs = zip(stations(spread, batch), stations(whole, batch), strict=True)
+    return all(longer.total >= shorter.total for longer, shorter in pairs)
 
 
 def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]]:

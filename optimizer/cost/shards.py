@@ -49,7 +49,7 @@ def scheme_of(model: ModelSpec, layout: Layout, part: Part) -> Scheme:
     return "bf16" if part in kept else layout.weights
 
 
-def _shared_is_whole(layout: Layout) -> bool:
+def shared_is_whole(layout: Layout) -> bool:
     """Whether every rank holds all shared experts: with expert parallelism over several TP groups."""
     return layout.ep > 1 and layout.tp > 1 and layout.attn_dp > 1
 
@@ -57,7 +57,7 @@ def _shared_is_whole(layout: Layout) -> bool:
 def shard(tensor: Tensor, layout: Layout) -> Tensor:
     """Return the share of the fullest rank of a stage."""
     tp, slices = layout.tp, max(1, layout.ranks_per_stage // layout.ep)
-    if tensor.part == "shared" and _shared_is_whole(layout):
+    if tensor.part == "shared" and shared_is_whole(layout):
         return tensor
     match tensor.split:
         case "whole":

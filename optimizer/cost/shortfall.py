@@ -106,11 +106,19 @@ def _room(market: Market, gpus: dict[str, int]) -> Iterable[str]:
 def smallest_replica(
     market: Market, gpu_type: str, most: int, weights: tuple[Scheme, ...], kv: tuple[KvScheme, ...]
 ) -> Layout | None:
-    """Return the admissible layout with the fewest GPUs whose ranks hold one request."""
-    options = layouts(market.model, most, weights=weights, kv=kv, engine=market.workload.engine.name)
-    for layout in sorted(options, key=lambda option: (option.world_size, option)):
-        case = market.case(layout, gpu_type, Wiring(replace(ALONE, ranks=layout.tp), ()), 1)
-        tokens = market.workload.isl.mean + market.workload.osl.mean
-        if not ledger(case, 1, tokens)[1]:
-            return layout
+    """Return the admissible layout with the fewest GPUs whose ranks hold one request.
+
+    Without attention replicas and context parallelism, unless one request takes these.
+    """
+    engine = market.workload.engine.name
+    for fixed in ({"attn_dp": 1, "dcp": 1, "pcp": 1}, {}):
+        options = layouts(market.model, most, weights=weights, kv=kv, engine=engine, fixed=fixed)
+        for layout in sorted(options, key=lambda option: (option.world_size, option)):
+            if _holds_one(market, gpu_type, layout):
+                return layout
     return None
+
+
+def _holds_one(market: Market, gpu_type: str, layout: Layout) -> bool:
+    case = market.case(layout, gpu_type, Wiring(replace(ALONE, ranks=layout.tp), ()), 1)
+    return not ledger(case, 1, market.workload.isl.mean + market.workload.osl.mean)[1]

@@ -7,12 +7,13 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, log2
 
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part, reduce_scatter
+from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part
+from optimizer.cost.groups import exchange, gather_kv, merge
 from optimizer.cost.operators import (
     attention_decode,
     attention_prefill,
@@ -42,6 +43,8 @@ class Batch:
     """Cached tokens of each sequence in decode."""
     distinct: float | None = None
     """Experts hit per layer, where a measurement's router is known not to spread tokens."""
+    everyone: float | None = None
+    """Rows of all attention replicas, where the rest of this is what one of them computes."""
 
 
 def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
@@ -97,8 +100,9 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
 
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
-    rows = _rows(case, batch)
-    stages = [stage for part, held in case.parts for stage in _stages(part, held, batch, rows)]
+    most = fullest(case, batch)
+    rows = _rows(case, most)
+    stages = [stage for part, held in case.parts for stage in _stages(part, held, most, rows)]
     if not case.wiring.hops:
         return tuple(stages)
     return tuple(_with_hand_overs(case, stages, 2.0 * rows * work(case.at(0)).hidden_bytes))
@@ -146,7 +150,8 @@ def is_captured(case: Case, batch: Batch) -> bool:
     """Whether the step replays a whole captured graph: decodes only, no more than the largest captured batch."""
     sizes = case.engine.cuda_graph_sizes
     most = sizes[-1] if sizes else case.facts.graph_batch_limit
-    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes <= most * case.layout.attn_dp
+    shared = case.layout.attn_dp if batch.everyone is None else 1
+    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes <= most * shared
 
 
 def padded(case: Case, decodes: float) -> float:
@@ -156,11 +161,37 @@ def padded(case: Case, decodes: float) -> float:
     return float(sizes[slot]) if slot < len(sizes) else decodes
 
 
+def fullest(case: Case, batch: Batch) -> Batch:
+    """Return what the fullest attention replica computes: all others wait for it at the experts.
+
+    Each prompt is one replica's: of fewer prompts than replicas the fullest has a whole one. It never takes more than
+    its token budget, unless an even split already does.
+    """
+    shared = case.layout.attn_dp
+    if shared == 1:
+        return batch
+    prompts = batch.prompts / shared
+    if batch.prompts:
+        within = case.engine.max_num_batched_tokens / batch.tokens
+        prompts = min(batch.prompts, max(prompts, min(ceil(prompts), max(1.0, within))))
+    everyone = batch.prompts * batch.tokens + batch.decodes
+    return replace(batch, prompts=prompts, decodes=float(ceil(batch.decodes / shared)), everyone=everyone)
+
+
 def _rows(case: Case, batch: Batch) -> float:
     """Return rows of activations on one rank of an attention replica, padding included."""
     each = batch.prompts * batch.tokens / case.layout.pcp + batch.decodes
-    each = ceil(each / case.layout.attn_dp) if case.layout.attn_dp > 1 else each
     return padded(case, each) if is_captured(case, batch) else each
+
+
+def _routed(case: Case, batch: Batch, rows: float) -> float:
+    """Return the rows that pass the experts of a stage: of all attention replicas and all prefill context ranks.
+
+    Replicas replay graphs of one size; every prefill context rank holds all sequences in decode.
+    """
+    if batch.everyone is not None and not is_captured(case, batch):
+        return batch.everyone
+    return rows * case.layout.attn_dp * case.layout.pcp
 
 
 def _layer(
@@ -169,7 +200,7 @@ def _layer(
     """Return one layer's seconds: gemm, attention, collectives, elementwise."""
     gemm_s = sum([gemm(matrix, rows) for matrix in kind.matrices])
     if kind.experts is not None:
-        gemm_s += moe(kind.experts, rows * case.layout.attn_dp, batch.distinct)
+        gemm_s += moe(kind.experts, _routed(case, batch, rows), batch.distinct)
     if batch.prompts:
         gemm_s += sum([gemm(matrix, rows) for matrix in kind.prefill_matrices])
     if batch.decodes:
@@ -183,14 +214,14 @@ def _layer(
 
 
 def _prompt_rows(case: Case, batch: Batch) -> float:
-    return batch.prompts * batch.tokens / (case.layout.pcp * case.layout.attn_dp)
+    return batch.prompts * batch.tokens / case.layout.pcp
 
 
 def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
     layout, at = case.layout, kind.attention
     seconds = 0.0
     if batch.prompts:
-        prompts = batch.prompts / (layout.attn_dp * layout.pcp)
+        prompts = batch.prompts / layout.pcp
         pairs = prompts * causal_pairs(batch.tokens, batch.past, at.reach)
         io_bytes = prompts * (batch.tokens * at.io_bytes_per_token + batch.past * at.kv_bytes_per_token)
         seconds += attention_prefill(at.flop_per_pair, pairs, io_bytes, at.prefill)
@@ -198,8 +229,7 @@ def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
             every = prompts * causal_pairs(batch.tokens, batch.past, None)
             seconds += roofline(0.0, every * at.index_flop_per_token, at.prefill)
     if batch.decodes:
-        sequences = batch.decodes / layout.attn_dp
-        context = batch.context / layout.pcp
+        sequences, context = batch.decodes, batch.context
         if at.index_bytes_per_token:
             index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token
             seconds += attention_decode(index_bytes, flop, sequences, context, at.decode)
@@ -210,23 +240,18 @@ def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
 
 def _collectives(case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float) -> float:
     """Return one layer's communication inside the stage."""
-    layout, group, fits = case.layout, case.wiring.group, case.calibration
+    layout = case.layout
     if layout.ranks_per_stage == 1:
         return 0.0
     seconds = 0.0
     if kind.all_reduces:
         seconds += kind.all_reduces * _tp_all_reduce(case, constants, rows)
     if kind.exchanges:
-        everyone = part(group, layout.tp * layout.attn_dp)
-        message = rows * layout.attn_dp * constants.hidden_bytes
-        seconds += all_gather(fits, message, everyone) + reduce_scatter(fits, message, everyone)
-    if layout.dcp > 1 and batch.decodes:
-        queries = batch.decodes / layout.attn_dp * constants.query_bytes * layout.dcp / layout.tp
-        peers = part(group, layout.dcp)
-        seconds += all_gather(fits, queries, peers) + reduce_scatter(fits, queries, peers)
+        seconds += exchange(case, constants, rows, _routed(case, batch, rows))
+    if layout.dcp > 1:
+        seconds += merge(case, constants, batch.decodes, batch.prompts * batch.tokens, batch.prompts * batch.past)
     if layout.pcp > 1 and batch.prompts:
-        written = batch.prompts * batch.tokens / layout.attn_dp * constants.kv_written_bytes / layout.tp
-        seconds += all_gather(fits, written, part(group, layout.pcp))
+        seconds += gather_kv(case, constants, batch.prompts * batch.tokens)
     return seconds
 
 
@@ -249,7 +274,7 @@ def _stage(
     if shape.is_first:
         collectives_s += _tp_all_reduce(case, constants, rows)
     if shape.is_last:
-        finished = (batch.prompts + batch.decodes) / case.layout.attn_dp
+        finished = batch.prompts + batch.decodes
         gemm_s += gemm(constants.head, finished)
         overhead_s += finished * case.calibration.host.per_sequence
         tp_group = part(case.wiring.group, case.layout.tp)

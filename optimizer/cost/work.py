@@ -67,7 +67,7 @@ class LayerWork:
     all_reduces: int
     """Over the TP group, of the rows of one attention replica."""
     exchanges: int
-    """Gather and scatter of all rows over all attention replicas (MoE under DP attention)."""
+    """Gather and scatter of the rows of all who share the experts (MoE under attention DP or prefill CP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,13 @@ class Work:
     hidden_bytes: float
     """Activations of one token between layers."""
     query_bytes: float
-    """Queries of one token, all heads (what DCP exchanges)."""
+    """Queries of one token as attention over cached tokens takes them, all heads (what DCP gathers)."""
+    output_bytes: float
+    """What that attention gives for one token, all heads (what DCP reduces)."""
+    weight_bytes: float
+    """Logarithms of the sums of its exponentials, all heads (by which DCP weighs what it reduces)."""
     kv_written_bytes: float
-    """KV of one token and layer, all heads (what PCP exchanges)."""
+    """KV of one token and layer that a rank holds (what PCP gathers)."""
     logit_bytes: float
     """Logits of one row, whole vocabulary."""
     elementwise_bytes_per_s: float
@@ -121,8 +125,10 @@ def _work(
         order=tuple(map(shapes.index, stages)),
         head=matrix(spec.hidden, spec.vocab / layout.tp, scheme_of(spec, layout, "head"), rates),
         hidden_bytes=spec.hidden * ACTIVATION_BYTES,
-        query_bytes=first.heads * first.head_dim * ACTIVATION_BYTES,
-        kv_written_bytes=kv_values(first, 1) * _kv_bytes(layout),
+        query_bytes=first.heads * _cached_widths(first)[0] * ACTIVATION_BYTES,
+        output_bytes=first.heads * _cached_widths(first)[1] * ACTIVATION_BYTES,
+        weight_bytes=4.0 * first.heads,
+        kv_written_bytes=kv_values(first, layout.tp) * _kv_bytes(layout),
         logit_bytes=spec.vocab * ACTIVATION_BYTES,
         elementwise_bytes_per_s=calibration.value.elementwise * gpu.value.memory_bandwidth * speed,
     )
@@ -133,8 +139,8 @@ def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> Laye
     projections, expand, absorb = attention_matrices(model, attention, layout, rates)
     dense, experts = feed_forward_matrices(model, block, layout, rates)
     matrices = projections + dense
-    spread = experts is not None and layout.attn_dp > 1
-    reduces = (1 if spread else 2) if layout.tp > 1 else 0
+    shares = experts is not None and layout.attn_dp * layout.pcp > 1
+    reduces = (1 if shares and layout.ep > 1 and layout.attn_dp > 1 else 2) if layout.tp > 1 else 0
     fp8_kv = int(layout.kv_cache == "fp8")
     quantised = sum(m.weight_bytes / m.flop_per_row < 1.0 for m in matrices)
     kernels = _attention_kernels(attention) + _feed_forward_kernels(block) + quantised + reduces + fp8_kv
@@ -150,7 +156,7 @@ def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> Laye
         launches=kernels + (_MLA_PREFILL_LAUNCHES if latent else 0),
         pieces=_PIECES + fp8_kv + (_MLA_PIECES if latent else 0),
         all_reduces=reduces,
-        exchanges=1 if spread else 0,
+        exchanges=1 if shares else 0,
     )
 
 
@@ -186,6 +192,13 @@ def _feed_forward_kernels(block: Dense | MixtureOfExperts) -> int:
     return 9 + (4 if block.shared_intermediate else 0)
 
 
+def _cached_widths(attention: GroupedQuery | Latent) -> tuple[int, int]:
+    """Return the numbers per head that go into attention over cached tokens, and that come out: MLA stays absorbed."""
+    if isinstance(attention, GroupedQuery):
+        return attention.head_dim, attention.value_dim
+    return attention.kv_lora_rank + attention.qk_rope_head_dim, attention.kv_lora_rank
+
+
 def _kv_bytes(layout: Layout) -> float:
     return 1.0 if layout.kv_cache == "fp8" else 2.0
 
@@ -193,13 +206,15 @@ def _kv_bytes(layout: Layout) -> float:
 def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -> AttentionWork:
     heads, fits = attention.heads / layout.tp, rates.calibration
     kv_bytes = kv_values(attention, layout.tp) * _kv_bytes(layout) / layout.dcp
+    # DCP inside TP gathers the queries of its ranks: fewer tokens for more heads; over PCP each keeps its own heads
+    spread = layout.dcp if layout.pcp > 1 else 1
     if isinstance(attention, GroupedQuery):
         width = heads * (attention.head_dim + attention.value_dim)
         return AttentionWork(
             prefill=rates.of(fits.attention_prefill, "bf16"),
             decode=rates.of(fits.attention_decode[layout.kv_cache], "bf16"),
             flop_per_pair=2.0 * width,
-            flop_per_cached=2.0 * width / layout.dcp,
+            flop_per_cached=2.0 * width / spread,
             kv_bytes_per_token=kv_bytes,
             io_bytes_per_token=(width + kv_values(attention, layout.tp)) * ACTIVATION_BYTES,
             reach=attention.reach,
@@ -210,7 +225,7 @@ def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -
         prefill=rates.of(fits.mla_prefill, "bf16"),
         decode=rates.of(fits.mla_decode, "bf16"),
         flop_per_pair=2.0 * width,
-        flop_per_cached=2.0 * heads * (2 * attention.kv_lora_rank + attention.qk_rope_head_dim) / layout.dcp,
+        flop_per_cached=2.0 * heads * (2 * attention.kv_lora_rank + attention.qk_rope_head_dim) / spread,
         kv_bytes_per_token=kv_bytes,
         io_bytes_per_token=2.0 * width * ACTIVATION_BYTES,
         reach=index.top_k if index else attention.shared_top_k,

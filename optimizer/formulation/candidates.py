@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from optimizer.cost.quantities import Estimate, RankMemory
+from optimizer.cost.quantities import RankMemory
 from optimizer.cost.shapes import Shape
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Column
@@ -129,7 +129,8 @@ def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:
 def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candidate:
     """Return a layout's replicas as a row; latencies are those of the slowest."""
     column, point, load = plan.column, plan.column.point, instance.loads[plan.column.service].workload
-    fullest = max(point.memory, key=lambda rank: _held(rank, point, load))
+    requests = point.concurrency / column.layout.attn_dp
+    fullest = max(point.memory, key=lambda rank: _held(rank, requests, load))
     return Candidate(
         service=column.service,
         role=column.role,
@@ -144,7 +145,7 @@ def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candi
         ttft_s=max(c.point.ttft_s for c in plan.copies),
         tpot_s=max(c.point.tpot_s for c in plan.copies),
         output_tokens_per_s=plan.tokens_per_s,
-        memory_bytes=_held(fullest, point, load),
+        memory_bytes=_held(fullest, requests, load),
         capacity_bytes=fullest.capacity_bytes,
         kv_tokens=fullest.kv_tokens,
         prefill=asdict(point.breakdown.prefill),
@@ -156,15 +157,15 @@ def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candi
 
 def _degrees(layout: Layout, gpu_type: str) -> dict[str, Any]:
     return {
-        "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "weights": layout.weights, "kv_cache": layout.kv_cache,
-        "gpu_type": gpu_type,
+        "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "attn_dp": layout.attn_dp, "dcp": layout.dcp,
+        "pcp": layout.pcp, "weights": layout.weights, "kv_cache": layout.kv_cache, "gpu_type": gpu_type,
     }  # fmt: skip
 
 
-def _held(rank: RankMemory, point: Estimate, load: WorkloadSpec) -> int:
-    """Return the bytes a rank holds under this load, KV of its mean resident tokens included."""
-    tokens = point.concurrency * (load.isl.mean + load.osl.mean / 2)
-    kv = tokens * rank.kv_bytes_per_token + point.concurrency * rank.kv_bytes_per_sequence
+def _held(rank: RankMemory, requests: float, load: WorkloadSpec) -> int:
+    """Return the bytes a rank holds with so many requests, KV of their mean resident tokens included."""
+    tokens = requests * (load.isl.mean + load.osl.mean / 2)
+    kv = tokens * rank.kv_bytes_per_token + requests * rank.kv_bytes_per_sequence
     return round(rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes + kv)
 
 

@@ -1,5 +1,6 @@
 """From a request to priced columns: all that is known before anything is chosen."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,10 @@ from optimizer.inputs.cluster import ClusterSpec, Match, Override
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
-from optimizer.layout import Layout, layouts
+from optimizer.layout import Layout, layouts, parse_label
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
-from optimizer.pipeline.scope import Unknown, mixed_scope, scope
+from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
 from optimizer.topology.classes import NodeClass, joins_nodes, node_classes
 from optimizer.topology.graph import Topology, build
 
@@ -105,6 +106,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
         scope=(
             *scope(classes, tried, usable, joined=joins_nodes(topology)),
             *dict.fromkeys(note for offer in offers for note in offer.notes),
+            *([] if labels else untried(request, [offer.market.role for offer in offers], tried)),
             *unknown.notes(),
         ),
     )
@@ -146,10 +148,10 @@ def _offer(
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
     usable = _usable(topology)
-    tried = {t: _layouts(request, _largest(request, market, t, n), labels) for t, n in usable.items()}
+    tried = {t: _layouts(request, market.role, _largest(request, market, t, n), labels) for t, n in usable.items()}
     if not any(tried.values()):
         raise refused(request, labels, max(usable.values()))
-    for why in why_not(request, labels, max(usable.values())):
+    for why in why_not(request, labels, max(usable.values())) if labels else ():
         progress(why)
     priced = tuple(shapes(topology, classes, tried, market, unknown.add))
     if not priced and unknown.sizes:
@@ -159,7 +161,13 @@ def _offer(
     if len(usable) == 1:
         return _Offer(market, tried, priced)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
-    mixed = mixtures(topology, classes, lambda: _layouts(request, most, labels), market, priced, usable, unknown.add)
+
+    def whole() -> Iterator[Layout]:
+        """Yield the layouts whose stages hold all of attention: others stay on GPUs of one type."""
+        every = _layouts(request, market.role, most, labels)
+        yield from (layout for layout in every if layout.attn_dp * layout.dcp == 1)
+
+    mixed = mixtures(topology, classes, whole, market, priced, usable, unknown.add)
     return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
 
 
@@ -189,7 +197,7 @@ def _largest(request: Request, market: Market, gpu_type: str, gpus: int) -> int:
     weights, kv = weights_of(request), request.workload.kv_cache
     smallest = smallest_replica(market, gpu_type, min(gpus, LARGEST_SOUGHT), weights, kv)
     reach = max(ALWAYS_TRIED, MULTIPLE * smallest.world_size) if smallest else LARGEST_SOUGHT
-    fixed = request.fix.get("tp", 1) * request.fix.get("pp", 1)
+    fixed = math.prod(request.fix.get(degree, 1) for degree in ("tp", "pp", "attn_dp", "pcp"))
     return min(gpus, max(reach, fixed), request.max_gpus or gpus)
 
 
@@ -226,16 +234,18 @@ def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) ->
     return Market(model, workload, presets.load_engine(workload.engine.name), used, calibrations)
 
 
-def _layouts(request: Request, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:
+def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:
     """Return the admissible layouts that agree with what was fixed or named."""
-    model, workload = request.model, request.workload
-    every = layouts(model, gpus, weights=weights_of(request), kv=workload.kv_cache, engine=workload.engine.name)
+    model, load = request.model, request.workload
+    found: list[Layout] = []
     fixed = {key: n for key, n in request.fix.items() if key != "dp"}
-    return tuple(
-        layout
-        for layout in every
-        if all(getattr(layout, key) == n for key, n in fixed.items()) and (labels is None or layout.label in labels)
-    )
+    for degrees in [granted(request, role)] if labels is None else [parse_label(label) or {} for label in labels]:
+        if all(fixed.get(key, n) == n for key, n in degrees.items()):
+            wanted = {**degrees, **fixed}
+            found += layouts(
+                model, gpus, weights=weights_of(request), kv=load.kv_cache, engine=load.engine.name, fixed=wanted
+            )
+    return tuple(dict.fromkeys(sorted(found, key=lambda layout: (layout.world_size, layout.pp))))
 
 
 def _without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:

@@ -1,11 +1,10 @@
 """Layouts that the user named or fixed and that cannot be: the engine's reasons, or too few GPUs."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from optimizer.errors import InfeasibleError
 from optimizer.inputs.model import Scheme
-from optimizer.layout import Layout, refusals, split_layers
+from optimizer.layout import Layout, parse_label, refusals, split_layers
 from optimizer.pipeline.request import Request
 
 
@@ -25,19 +24,19 @@ def refused(request: Request, labels: Sequence[str] | None, gpus: int) -> Infeas
 
 def why_not(request: Request, labels: Sequence[str] | None, gpus: int) -> Iterator[str]:
     """Yield the reasons against each layout that was named (or fixed) and is not admissible."""
-    named = {label: {key: int(n) for key, n in re.findall(r"(tp|pp|ep)(\d+)", label)} for label in labels or ()}
     fixed = {key: n for key, n in request.fix.items() if key != "dp"}
-    for degrees in named.values() or ([fixed] if fixed else []):
+    named = [parse_label(label) or {} for label in labels or ()]
+    for degrees in named or ([fixed] if fixed else []):
         yield from _reasons(request, {**fixed, **degrees}, gpus)
 
 
 def _reasons(request: Request, degrees: dict[str, int], gpus: int) -> Iterator[str]:
     model, most = request.model, min(gpus, request.max_gpus or gpus)
-    tp, pp, ep = (degrees.get(key, 1) for key in ("tp", "pp", "ep"))
+    pp = degrees.get("pp", 1)
     if pp > model.num_layers:
         yield f"pp{pp}: more stages than the {model.num_layers} layers of {model.name}"
         return
-    layout = Layout(tp=tp, pp=pp, ep=ep, layers_per_stage=split_layers(model.num_layers, pp),
+    layout = Layout(**{"tp": 1, **degrees, "pp": pp}, layers_per_stage=split_layers(model.num_layers, pp),
                     weights=weights_of(request)[0], kv_cache=request.workload.kv_cache[0])  # fmt: skip
     yield from (f"{layout.label}: {why}" for why in refusals(model, layout, request.workload.engine.name))
     if layout.world_size > most:

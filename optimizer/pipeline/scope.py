@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from optimizer.cost.mixtures import MOST_STAGES, Mixtures
 from optimizer.errors import UnknownRateError
-from optimizer.layout import Layout
+from optimizer.inputs.workload import Role
+from optimizer.layout import MOST_ANY, Layout, layouts
+from optimizer.pipeline.request import Request
 from optimizer.topology.classes import NodeClass
 from optimizer.topology.footprints import FEW, FEW_CLASSES, MOST, Footprint, all_tried
 
@@ -26,6 +28,32 @@ class Unknown:
             f"{message}; without it some seats of replicas of {', '.join(map(str, sorted(gpus)))} GPUs were not tried"
             for message, gpus in self.sizes.items()
         )
+
+
+def granted(request: Request, role: Role) -> dict[str, int]:
+    """Return the degrees that are taken for granted in a role unless they were fixed.
+
+    Prefill context parallelism shortens the steps that prefill and lengthens all others, which then replay no graphs:
+    it is tried for prefill replicas, and where something is asked of TTFT.
+    """
+    asked = request.workload.slo.ttft is not None or "ttft" in (request.objective, *request.then)
+    tried = "pcp" in request.fix or role == "prefill" or (role == "both" and asked)
+    return {} if tried else {"pcp": 1}
+
+
+def untried(request: Request, roles: Sequence[Role], tried: Mapping[str, Sequence[Layout]]) -> Iterator[str]:
+    """Yield which degrees were not tried though the engine admits them."""
+    every = [layout for layouts in tried.values() for layout in layouts]
+    largest = max(every, key=lambda layout: layout.world_size)
+    for service in request.services:
+        more = layouts(
+            service.model, largest.world_size, weights=(largest.weights,), kv=(largest.kv_cache,),
+            engine=service.workload.engine.name, fixed={"pcp": 2, "tp": 1},
+        )  # fmt: skip
+        if more and any(granted(request, role) for role in roles):
+            yield f"{service.model.name}: prefill context parallelism was not tried, as nothing is asked of TTFT"
+    if any(layout.attn_dp > 1 and layout.ranks_per_stage > MOST_ANY for layout in every):
+        yield f"of stages with attention replicas beyond {MOST_ANY} GPUs those of 2^n and 3 x 2^n were tried"
 
 
 def scope(

@@ -181,7 +181,7 @@ def memory_row(
 
     A request holds its prompt and, in the mean, half of its answer where it is decoded.
     """
-    sequences = replica.estimate.concurrency
+    sequences = replica.estimate.concurrency / replica.attn_dp
     tokens = sequences * tokens_held(workload, replica.role)
     need = tokens * rank.kv_bytes_per_token + sequences * rank.kv_bytes_per_sequence
     pool = max(0.0, rank.capacity_bytes - fixed_bytes(rank))

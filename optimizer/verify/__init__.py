@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     seats.engine_admits_layout,
     seats.precisions_are_allowed,
     seats.nodes_hold_equal_shares,
+    seats.attention_replicas_are_whole,
     seats.replicas_are_wired,
     prices.engine_is_set_as_asked,
     prices.engine_takes_the_load,

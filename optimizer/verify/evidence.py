@@ -106,7 +106,7 @@ class Claim:
     def settings(self) -> EngineSettings | str:
         """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
         replica = self.replica
-        key = (replica.service, self.sections, replica.engine.max_num_seqs, replica.layout.world_size)
+        key = (replica.service, self.sections, replica.engine.max_num_seqs, replica.layout.world_size, replica.pcp)
         if key not in self.engines:
             self.engines[key] = self._settings()
         return self.engines[key]
@@ -117,9 +117,11 @@ class Claim:
             return f"the cluster has no GPU type {' or no '.join(dict.fromkeys(self.types))}"
         try:
             facts = presets.load_engine(choice.name)
-            seqs = self.replica.engine.max_num_seqs
-            gpus = self.replica.layout.world_size
-            return resolve(choice, facts, spec, served.model, served.workload, seqs, gpus=gpus)
+            seqs, layout = self.replica.engine.max_num_seqs, self.replica.layout
+            return resolve(
+                choice, facts, spec, served.model, served.workload, seqs, gpus=layout.world_size,
+                prefill_ranks=layout.pcp,
+            )  # fmt: skip
         except InputError as error:
             return str(error)
 

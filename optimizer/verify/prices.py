@@ -50,7 +50,7 @@ def _overfull(claim: Claim, rank: RankMemory) -> str | None:
     if gpu is None or claim.facts is None:
         return None
     beside, share_of = rank.activation_bytes + rank.overhead_bytes, claim.facts.share_of
-    pool = rank.kv_tokens * rank.kv_bytes_per_token
+    pool = rank.kv_tokens / claim.replica.attn_dp * rank.kv_bytes_per_token
     counted = rank.weights_bytes + pool + (beside if share_of != "static" else 0)
     most = gpu.memory * (claim.replica.engine.gpu_memory_utilization if share_of == "total" else 1)
     if not rank.fits or counted > rank.capacity_bytes + 1:

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
+from optimizer.cost.attention_replicas import misseated
 from optimizer.layout import refusals
 from optimizer.topology.sections import told
 from optimizer.verify.evidence import Claim, Evidence
@@ -129,6 +130,15 @@ def _each_type_is_dealt_out(claim: Claim) -> bool:
         held[run].update(claim.topology.gpu(gpu).node for gpu in ids)
     apart = sum(len(nodes) for nodes in held) == len(set().union(*held))
     return len(held) > 1 and apart and all(len(set(nodes.values())) == 1 for nodes in held)
+
+
+def attention_replicas_are_whole(evidence: Evidence) -> Iterator[str]:
+    """Each attention replica is on its own node or domain, or fills several."""
+    for claim in evidence.seated:
+        if not isinstance(claim.wiring, str):
+            why = misseated(evidence.topology, claim.stages, claim.replica.layout, claim.wiring.group)
+            if why is not None:
+                yield f"{claim.name}: {why}"
 
 
 def replicas_are_wired(evidence: Evidence) -> Iterator[str]:

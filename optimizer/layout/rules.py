@@ -1,8 +1,6 @@
-"""Layouts: the degrees of one replica, and which of them an engine admits for a model."""
+"""Which layouts an engine admits for a model: one function for each rule."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from itertools import product
 from math import ceil
 
 from optimizer.inputs.model import (
@@ -10,74 +8,25 @@ from optimizer.inputs.model import (
     Dense,
     FeedForward,
     GroupedQuery,
+    Latent,
     MixtureOfExperts,
     ModelSpec,
     Part,
     Quantization,
     Scheme,
 )
-from optimizer.inputs.workload import EngineName, KvScheme
+from optimizer.inputs.workload import EngineName
+from optimizer.layout.degrees import Layout
 
 _VOCAB_ALIGNMENT = 64  # vLLM pads the vocabulary to it before TP cuts it
 _SCALE_BLOCKS: dict[Scheme, int] = {"fp8-block": 128, "int4": 128, "nvfp4": 16}
 _KEPT_ONLINE = Quantization(scheme="fp8").kept
 
-
-@dataclass(frozen=True, order=True)
-class Layout:
-    """How one replica splits the model, without seats.
-
-    Ranks are numbered stage by stage, TP fastest: rank = stage * ranks_per_stage + index in the stage.
-    """
-
-    tp: int
-    pp: int
-    layers_per_stage: tuple[int, ...]
-    weights: Scheme = "bf16"
-    kv_cache: KvScheme = "bf16"
-    ep: int = 1
-    """GPUs over which whole experts are spread: 1 (experts are sliced by TP) or tp * attn_dp."""
-    dcp: int = 1
-    """Decode context parallel degree, inside the TP group."""
-    pcp: int = 1
-    """Prefill context parallel degree."""
-    attn_dp: int = 1
-    """Attention replicas that share one set of experts; each has ``tp`` ranks per stage."""
-
-    @property
-    def ranks_per_stage(self) -> int:
-        """GPUs that hold one run of layers."""
-        return self.tp * self.attn_dp * self.pcp
-
-    @property
-    def world_size(self) -> int:
-        """GPUs of the replica."""
-        return self.ranks_per_stage * self.pp
-
-    @property
-    def label(self) -> str:
-        """Short name: "tp4pp2", with ep, dcp, pcp and dp (attention) where they exceed 1."""
-        named: Iterable[tuple[str, int]] = (
-            ("tp", self.tp), ("pp", self.pp), ("ep", self.ep),
-            ("dcp", self.dcp), ("pcp", self.pcp), ("attndp", self.attn_dp),
-        )  # fmt: skip
-        return "".join(f"{name}{degree}" for name, degree in named if degree > 1 or name == "tp")
-
-
-def split_layers(num_layers: int, pp: int) -> tuple[int, ...]:
-    """Return layers per stage by vLLM's rule: what does not divide goes one each to stages pp-2, pp-3, ...
-
-    The last stage never gets one, since it holds the head (vllm/distributed/utils.py, get_pp_indices).
-    """
-    least, rest = divmod(num_layers, pp)
-    return tuple(least + (1 if pp - 1 - rest <= stage < pp - 1 else 0) for stage in range(pp))
-
-
 Rule = Callable[[ModelSpec, Layout, EngineName], str | None]
 """Says why an engine refuses the layout for the model, None when it does not."""
 
 
-def _kinds(model: ModelSpec) -> tuple[Attention, ...]:
+def kinds(model: ModelSpec) -> tuple[Attention, ...]:
     """Return the attentions of the model, each once, in order."""
     kinds: list[Attention] = []
     for run in model.runs:
@@ -105,13 +54,13 @@ def _expert_slices(layout: Layout) -> int:
 
 def query_heads_divide(model: ModelSpec, layout: Layout, _engine: EngineName) -> str | None:
     """Every rank has equally many query heads."""
-    odd = next((kind.heads for kind in _kinds(model) if kind.heads % layout.tp), None)
+    odd = next((kind.heads for kind in kinds(model) if kind.heads % layout.tp), None)
     return f"tp {layout.tp} does not divide {odd} query heads" if odd else None
 
 
 def kv_heads_split_or_replicate(model: ModelSpec, layout: Layout, engine: EngineName) -> str | None:
     """KV heads are dealt out evenly, or each is on equally many ranks; with sinks vLLM only deals them out."""
-    for kind in _kinds(model):
+    for kind in kinds(model):
         if not isinstance(kind, GroupedQuery):
             continue
         if kind.sinks and engine == "vllm" and kind.kv_heads % layout.tp:
@@ -140,7 +89,7 @@ def feed_forward_divides(model: ModelSpec, layout: Layout, _engine: EngineName) 
 
 def _row_cuts(model: ModelSpec, layout: Layout, *, with_experts: bool) -> Iterable[tuple[Part, int]]:
     """Yield (part, width) of what one rank holds along an axis that TP cuts."""
-    for kind in _kinds(model):
+    for kind in kinds(model):
         value_dim = kind.value_dim if isinstance(kind, GroupedQuery) else kind.v_head_dim
         yield "attention", kind.heads * value_dim // layout.tp
     for block in _blocks(model):
@@ -208,20 +157,24 @@ def attention_replicas_share_experts(model: ModelSpec, layout: Layout, engine: E
         return None
     if not model.is_moe:
         return f"attention dp {layout.attn_dp}: a dense model gains nothing; run separate replicas"
+    if engine == "trtllm" and layout.tp > 1:
+        return f"attention dp {layout.attn_dp} with tp {layout.tp}: TensorRT-LLM has one or the other"
     return "attention dp with pipeline stages is not served" if engine != "vllm" and layout.pp > 1 else None
 
 
 def decode_context_divides(model: ModelSpec, layout: Layout, engine: EngineName) -> str | None:
     """Decode context parallelism takes ranks of the TP group that would hold copies of the same KV heads."""
-    if layout.dcp == 1:
+    if layout.dcp == 1 or layout.pcp > 1:
         return None
     if engine == "trtllm":
         return f"dcp {layout.dcp}: not known for TensorRT-LLM"
     if layout.tp % layout.dcp:
         return f"dcp {layout.dcp} does not divide tp {layout.tp}"
-    for kind in _kinds(model):
+    for kind in kinds(model):
         if not isinstance(kind, GroupedQuery):
             continue
+        if kind.window is not None:
+            return f"dcp {layout.dcp}: sliding windows are not spread over ranks"
         copies = layout.tp // kind.kv_heads
         if copies < 2 or layout.dcp > copies:
             return f"dcp {layout.dcp} needs as many copies of each KV head; tp {layout.tp} makes {max(1, copies)}"
@@ -230,14 +183,22 @@ def decode_context_divides(model: ModelSpec, layout: Layout, engine: EngineName)
     return None
 
 
-def prefill_context_fits(_model: ModelSpec, layout: Layout, engine: EngineName) -> str | None:
-    """Prefill context parallelism goes with a decode degree of 1, its own or the whole group's, on vLLM only."""
+def prefill_context_fits(model: ModelSpec, layout: Layout, engine: EngineName) -> str | None:
+    """Prefill context parallelism: vLLM, latent attention, one stage, decode context spread over none or all of it.
+
+    vLLM 0.33: config/parallel.py, and PCPManager.validate_config of its second model runner.
+    """
     if layout.pcp == 1:
         return None
     if engine != "vllm":
         return f"pcp {layout.pcp}: only known for vLLM"
-    allowed = sorted({1, layout.pcp, layout.tp * layout.pcp})
-    return None if layout.dcp in allowed else f"pcp {layout.pcp} needs dcp among {allowed}, given {layout.dcp}"
+    if not all(isinstance(kind, Latent) for kind in kinds(model)) or model.vision_parameters:
+        return f"pcp {layout.pcp}: vLLM has it for text models with latent attention only"
+    if layout.pp > 1 or layout.attn_dp > 1:
+        return f"pcp {layout.pcp}: goes neither with pipeline stages nor with attention replicas"
+    return (
+        None if layout.dcp in (1, layout.pcp) else f"pcp {layout.pcp} needs dcp 1 or {layout.pcp}, given {layout.dcp}"
+    )
 
 
 RULES: tuple[Rule, ...] = (
@@ -254,24 +215,10 @@ def refusals(model: ModelSpec, layout: Layout, engine: EngineName) -> tuple[str,
     return tuple(reason for rule in RULES if (reason := rule(model, layout, engine)) is not None)
 
 
-def layouts(
-    model: ModelSpec, gpus: int, *, weights: tuple[Scheme, ...], kv: tuple[KvScheme, ...], engine: EngineName
-) -> tuple[Layout, ...]:
-    """Return all admissible layouts of up to ``gpus`` GPUs: fewest GPUs first, then fewest stages, then as given.
+_OF_TP_ALONE: tuple[Rule, ...] = (query_heads_divide, kv_heads_split_or_replicate, vocabulary_divides)
 
-    Degrees need not be powers of two: tp is any number the model's heads allow, pp any up to the layers.
-    """
-    found: list[Layout] = []
-    for tp in range(1, min(gpus, max(kind.heads for kind in _kinds(model))) + 1):
-        for scheme, ep in product(weights, (1, tp) if model.is_moe and tp > 1 else (1,)):
-            base = Layout(tp, 1, (model.num_layers,), scheme, kv[0], ep)
-            if refusals(model, base, engine):
-                continue  # no rule on these degrees depends on the stages or the cache
-            stages = range(1, min(gpus // tp, model.num_layers) + 1)
-            found += [
-                replace(base, pp=pp, layers_per_stage=split_layers(model.num_layers, pp), kv_cache=cache)
-                for pp, cache in product(stages, kv)
-            ]
-    order = {scheme: place for place, scheme in enumerate(weights)}
-    caches = {scheme: place for place, scheme in enumerate(kv)}
-    return tuple(sorted(found, key=lambda x: (x.world_size, x.pp, x.ep, order[x.weights], caches[x.kv_cache])))
+
+def refuses_tp(model: ModelSpec, tp: int, engine: EngineName) -> bool:
+    """Whether the engine refuses a TP degree whatever the other degrees are."""
+    alone = Layout(tp, 1, (model.num_layers,))
+    return any(rule(model, alone, engine) is not None for rule in _OF_TP_ALONE)

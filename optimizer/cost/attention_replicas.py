@@ -1,0 +1,31 @@
+"""Which seats attention replicas can take: each is whole on its node, so that engines can number it and prices hold."""
+
+from collections.abc import Sequence
+
+from optimizer.cost.collectives import part
+from optimizer.layout import Layout
+from optimizer.topology.bandwidth import group_path
+from optimizer.topology.graph import Topology
+from optimizer.topology.wiring import GroupPath
+
+
+def misseated(topology: Topology, stages: Sequence[Sequence[str]], layout: Layout, path: GroupPath) -> str | None:
+    """Return why the attention replicas of a layout cannot sit on these GPUs, None when they can.
+
+    ``path`` is that of a whole stage. With pipeline stages all are on one node: vLLM numbers attention replicas one
+    after another, node by node. Else each is inside one fast domain or fills several.
+    """
+    if layout.attn_dp == 1:
+        return None
+    nodes = {topology.gpu(gpu).node for stage in stages for gpu in stage}
+    if layout.pp > 1 and len(nodes) > 1:
+        return f"attention replicas with pipeline stages sit on one node, not on {len(nodes)}"
+    if layout.tp == 1 or path.domains == 1:
+        return None
+    most = part(path, layout.tp).domains
+    for stage in stages:
+        for first in range(0, len(stage), layout.tp):
+            replica = stage[first : first + layout.tp]
+            if group_path(topology, replica).domains > most:
+                return f"the attention replica on {', '.join(replica)} is split over domains that it does not fill"
+    return None
