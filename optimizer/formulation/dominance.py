@@ -1,6 +1,6 @@
 """Columns that can be left out without losing any optimum."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,15 +77,18 @@ def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
 Taken = tuple[int, tuple[int, ...]]
 """GPUs of each island of one node of a class."""
 
+Bundle = tuple[tuple[Piece, int], ...]
+"""Pieces on different nodes and how many there are of each, in order; ``nodes`` of a piece is set to 1."""
+
 
 def unsplittable(columns: Sequence[Column], service: int) -> tuple[Column, ...]:
     """Return the columns, without those of a service that are worth no more than smaller replicas on the same GPUs.
 
     Prefill and decode apart are left alone: a replica's TP size and its seconds bind its partners.
-    A replica may be replaced by replicas that sit inside its pieces, or that span fewer of its equal pieces: they need
+    A replica may be replaced by replicas that sit inside its pieces, or that share its pieces out among them: they need
     no other GPUs, reserve no more on any link, and still sit on different nodes.
     """
-    worth = _Worth({}, {}, {})
+    worth = _Worth({}, {}, {}, {})
     kept = []
     for column in sorted(columns, key=lambda c: (c.gpus, len(c.pieces))):
         if column.service != service or column.role != "both":
@@ -99,41 +102,52 @@ def unsplittable(columns: Sequence[Column], service: int) -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class _Worth:
-    """Most requests/s of the replicas seen so far: on one piece, and over several equal pieces."""
+    """Most requests/s of the replicas seen so far, on one piece and on several.
+
+    Replicas come by size, so nothing smaller than the present one is learned later: sums of such are kept.
+    """
 
     inside: dict[Taken, float]
-    spread: dict[Piece, dict[int, float]]
-    """By piece (its ``nodes`` set to 1) and number of nodes."""
+    """Of replicas that sit on one node and reserve nothing."""
+    across: dict[Piece, dict[Bundle, float]]
+    """Of replicas that use the links of several nodes inside a leaf group, by the first of their pieces."""
     rests: dict[Taken, float]
-    """What is left of larger pieces, summed up once: replicas come by size, so nothing smaller is learned later."""
+    """What is left of larger pieces, summed up once."""
+    parts: dict[Bundle, float]
+    """What is left of larger bundles, summed up once."""
 
     def learn(self, column: Column) -> None:
-        """Remember a replica that crosses nothing, or that spans equal pieces inside a leaf group."""
+        """Remember a replica, unless it leaves its leaf group."""
         first, rate = column.pieces[0], column.point.requests_per_s
-        if column.leaf_shares or len(set(column.pieces)) > 1:
+        if column.leaf_shares:
             return
-        if len(column.pieces) > 1:
-            by_nodes = self.spread.setdefault(replace(first, nodes=1), {})
-            by_nodes[len(column.pieces)] = max(by_nodes.get(len(column.pieces), 0.0), rate)
-        elif not first.shares:
+        if len(column.pieces) == 1 and not first.shares:
             taken = (first.node_class, first.counts)
             self.inside[taken] = max(self.inside.get(taken, 0.0), rate)
+            return
+        bundle = _bundle(column)
+        known = self.across.setdefault(bundle[0][0], {})
+        known[bundle] = max(known.get(bundle, 0.0), rate)
 
     def of_parts(self, column: Column) -> float:
-        """Return the most requests/s of smaller replicas on the GPUs of this one."""
-        pieces = column.pieces
-        alone = sum(self._on((piece.node_class, piece.counts)) for piece in pieces)
-        if len(set(pieces)) > 1 or len(pieces) == 1:
-            return alone
-        return max(alone, self._over(replace(pieces[0], nodes=1), len(pieces)))
+        """Return the most requests/s of replicas seen so far on the GPUs of this one."""
+        return self._over(_bundle(column))
 
-    def _over(self, piece: Piece, nodes: int) -> float:
-        """Return the most requests/s over so many equal pieces, each replica on some of them."""
-        best = [0.0, self._on((piece.node_class, piece.counts))]
-        known = self.spread.get(piece, {})
-        for n in range(2, nodes + 1):
-            best.append(max(known.get(n, 0.0), *(best[a] + best[n - a] for a in range(1, n // 2 + 1))))
-        return best[nodes]
+    def _over(self, bundle: Bundle) -> float:
+        """Return the most requests/s over a bundle: its first piece by itself, or in one of the replicas across."""
+        (first, _), *_ = bundle
+        reached = self._on((first.node_class, first.counts)) + self._left(_less(bundle, ((first, 1),)))
+        for part, rate in self.across.get(first, {}).items():
+            if _within(part, bundle):
+                reached = max(reached, rate + self._left(_less(bundle, part)))
+        return reached
+
+    def _left(self, bundle: Bundle) -> float:
+        if not bundle:
+            return 0.0
+        if bundle not in self.parts:
+            self.parts[bundle] = self._over(bundle)
+        return self.parts[bundle]
 
     def _on(self, whole: Taken) -> float:
         """Return the most requests/s inside one piece."""
@@ -149,3 +163,20 @@ class _Worth:
         if left not in self.rests:
             self.rests[left] = self._on(left)
         return self.rests[left]
+
+
+def _bundle(column: Column) -> Bundle:
+    """Return the pieces of a replica as a bundle."""
+    return tuple(sorted(Counter(replace(piece, nodes=1) for piece in column.pieces).items()))
+
+
+def _within(part: Bundle, whole: Bundle) -> bool:
+    """Whether a bundle has all the pieces of another."""
+    there = dict(whole)
+    return all(there.get(piece, 0) >= n for piece, n in part)
+
+
+def _less(whole: Bundle, part: Bundle) -> Bundle:
+    """Return what is left of a bundle without some of its pieces."""
+    gone = dict(part)
+    return tuple((piece, left) for piece, n in whole if (left := n - gone.get(piece, 0)))

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from ortools.sat.python import cp_model
 
@@ -36,6 +37,22 @@ def nodes_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> Non
             for i, island in enumerate(node_class.islands):
                 ranks = [held[v] * piece.counts[i] for piece, held in filling.held if piece.counts[i]]
                 model.add(cp_model.LinearExpr.sum(ranks) <= island.size).with_name(f"gpus[{node},{i}]")
+
+
+def classes_have_the_gpus(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """No replicas take more of the equal islands of a class than there are: the two rules above, summed over its nodes.
+
+    Nothing is ruled out that they allow; the solver reads whole-number bounds off this row, which patterns hide.
+    """
+    instance = decisions.instance
+    for index, node_class in enumerate(instance.classes):
+        for i, island in enumerate(node_class.islands):
+            ranks = _sum(decisions, partial(_ranks_on, index, i))
+            model.add(ranks <= island.size * len(node_class.nodes)).with_name(f"gpus[{index},{i}]")
+
+
+def _ranks_on(node_class: int, island: int, column: Column) -> int:
+    return sum(piece.counts[island] for piece in column.pieces if piece.node_class == node_class)
 
 
 def links_carry_what_is_promised(model: cp_model.CpModel, decisions: Decisions) -> None:
@@ -189,6 +206,7 @@ Rule = Callable[[cp_model.CpModel, Decisions], None]
 RULES: tuple[Rule, ...] = (
     pieces_have_a_place,
     nodes_are_not_exceeded,
+    classes_have_the_gpus,
     links_carry_what_is_promised,
     uplinks_carry_what_is_promised,
     pieces_of_a_replica_sit_apart,

@@ -13,6 +13,9 @@ from optimizer.formulation.goals import Goal
 TELL_EVERY_S = 1.0
 """Searches that take longer tell incumbent, bound and gap so often."""
 
+LINEARIZATION = 2
+"""All rules go into the linear relaxation, those with Booleans too: without them a bound may stay open for minutes."""
+
 LEAST_S = 0.01
 """Left to a search when the time is already over: enough to read its hint."""
 
@@ -59,6 +62,7 @@ class Search:
         solver.parameters.random_seed = limits.seed
         solver.parameters.interleave_search = limits.workers > 1
         solver.parameters.catch_sigint_signal = False
+        solver.parameters.linearization_level = LINEARIZATION
         if limits.gap is not None:
             solver.parameters.relative_gap_limit = limits.gap
         if limits.effort is not None:
