@@ -157,7 +157,8 @@ def _fitting(
     """Yield the orders that hold a request, fewest GPUs first, up to a multiple of the fewest."""
     most = inf
     for layout in layouts:
-        if not 2 <= layout.pp <= MOST_STAGES or layout.world_size > most:
+        plain = layout.attn_dp == layout.dcp == layout.pcp == 1
+        if not plain or not 2 <= layout.pp <= MOST_STAGES or layout.world_size > most:
             continue
         for gpu_types in _orders(market, usable, layout.ranks_per_stage, layout.pp):
             if not short & set(gpu_types):

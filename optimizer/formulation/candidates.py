@@ -14,8 +14,9 @@ from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.inputs.workload import Role, WorkloadSpec
-from optimizer.layout import Layout
+from optimizer.layout import Layout, split_layers
 from optimizer.plan import Candidate, Replica
+from optimizer.topology.footprints import Footprint
 from optimizer.units import show_seconds
 
 EFFORT = 0.02
@@ -134,7 +135,7 @@ def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candi
     return Candidate(
         service=column.service,
         role=column.role,
-        **_degrees(column.layout, column.footprint.gpu_type),
+        **_degrees(column.layout, column.footprint),
         dp=len(plan.copies),
         span=column.footprint.span,
         gpus=plan.gpus,
@@ -155,11 +156,14 @@ def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candi
     )
 
 
-def _degrees(layout: Layout, gpu_type: str) -> dict[str, Any]:
-    return {
+def _degrees(layout: Layout, footprint: Footprint) -> dict[str, Any]:
+    told = {
         "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "attn_dp": layout.attn_dp, "dcp": layout.dcp,
-        "pcp": layout.pcp, "weights": layout.weights, "kv_cache": layout.kv_cache, "gpu_type": gpu_type,
+        "pcp": layout.pcp, "weights": layout.weights, "kv_cache": layout.kv_cache,
+        "gpu_type": footprint.gpu_type, "gpu_types": footprint.gpu_types,
     }  # fmt: skip
+    split = layout.layers_per_stage
+    return told if split == split_layers(sum(split), layout.pp) else told | {"layers_per_stage": split}
 
 
 def _held(rank: RankMemory, requests: float, load: WorkloadSpec) -> int:
@@ -179,7 +183,7 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list
         Candidate(
             service=service,
             role=role,
-            **_degrees(layout, gpu_type),
+            **_degrees(layout, shape.footprint),
             dp=0,
             span=shape.footprint.span,
             gpus=shape.footprint.gpus,
@@ -193,7 +197,7 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list
             capacity_bytes=min(r.capacity_bytes for r in shape.miss.memory),
             why="; ".join(shape.miss.reasons[:1]) or "misses the objectives on TTFT or TPOT, or has no room",
         )
-        for (service, role, layout, gpu_type), shape in nearest.items()
+        for (service, role, layout, _), shape in nearest.items()
     ]
 
 

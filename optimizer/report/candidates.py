@@ -59,7 +59,9 @@ _UNSERVED = {"output_tokens_per_s": None, "ttft_s": None, "tpot_s": None}
 
 
 def _label(candidate: Candidate, named: Sequence[str]) -> str:
-    return " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named)])
+    uneven = "+".join(map(str, candidate.layers_per_stage))
+    layers = [f"layers {uneven}"] if uneven else []
+    return " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named), *layers])
 
 
 def _differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:

@@ -152,16 +152,26 @@ def _span(numbers: list[int]) -> str:
 
 
 def _memory(plan: Plan, groups: tuple[ReplicaGroup, ...], screen: Screen) -> RenderableType:
-    width = max(8, min(40, screen.width - 71))
-    rows = [
-        (numbers(group), str(rank.stage), *memory_row(rank, group.one, workload_of(plan, group.one), screen, width))
+    told = [
+        (group, rank, _stage(group.one, rank.stage))
         for group in groups
         for rank in fullest_ranks(group.one.estimate.memory)
+    ]
+    wider = max(0, *(len(stage) - len("stage") for _, _, stage in told))
+    width = max(3, min(40, screen.width - 71) - wider)
+    rows = [
+        (numbers(group), stage, *memory_row(rank, group.one, workload_of(plan, group.one), screen, width))
+        for group, rank, stage in told
     ]
     heads = ("replica", "stage", "weights", "other", "KV load/pool", "used", "capacity", "")
     signs = "█ weights ▓ other ▒ KV" if screen.unicode else "# weights = other + KV"
     title = f"Memory of the fullest GPU of each stage, GiB ({signs})"
     return columns(title, heads, rows, left=(0, 1, 7))
+
+
+def _stage(replica: Replica, stage: int) -> str:
+    """Return a stage, with the type of its GPUs where stages differ in it."""
+    return f"{stage} {replica.type_of(stage)}" if replica.gpu_types else str(stage)
 
 
 def fullest_ranks(memory: Iterable[RankMemory]) -> list[RankMemory]:
