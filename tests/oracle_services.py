@@ -9,6 +9,7 @@ forgotten only when the other is no worse in all of them. No kind, service or ro
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 from oracle import SLACK, Answer, Goal, Vector, classes_of, packed
@@ -21,6 +22,9 @@ from optimizer.plan import ObjectiveName
 from optimizer.topology.graph import build
 
 NEVER = -math.inf
+
+Kind = tuple[Role, int, str]
+"""Role, TP size and KV precision of a replica."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class _Table:
                 self._add_pairs(mean=mean)
         self.foreign = self._foreign_kinds(seated)
         for kind in sorted({kind for pair in self.foreign for kind in pair}):
-            self._add(kind, self._mine(lambda one, k=kind: float(_kind(one) == k)), worst=True)
+            self._add(kind, self._mine(partial(_is_of, kind)), worst=True)
 
     def _add(
         self, name: object, of: Callable[[Seated, float], float], floor: float = 0, *, worst: bool = False
@@ -127,11 +131,7 @@ class _Table:
 
     def _add_phases(self) -> None:
         for phase in ("prefill", "decode"):
-            takes_part = ("both", phase)
-            self._add(
-                phase, self._mine(lambda one, r=takes_part: -one.estimate.requests_per_s if one.role in r else 0.0),
-                -self.rate,
-            )  # fmt: skip
+            self._add(phase, self._mine(partial(_minus_carried, phase)), -self.rate)
 
     def _add_clients(self) -> None:
         if self.clients is None:
@@ -149,7 +149,7 @@ class _Table:
         for role, transfer in product(("prefill", "decode"), (False, True)):
             self._add((role, transfer, mean), self._mine(_seconds(role, transfer=transfer, mean=mean)), worst=True)
 
-    def _foreign_kinds(self, seated: Sequence[Seated]) -> list[tuple[object, object]]:
+    def _foreign_kinds(self, seated: Sequence[Seated]) -> list[tuple[Kind, Kind]]:
         """Return the kinds of prefill and decode replicas that do not understand each other's KV."""
         own = sorted({_kind(one) for one in seated if one.service == self.number and one.role != "both"})
         senders, receivers = ([kind for kind in own if kind[0] == role] for role in ("prefill", "decode"))
@@ -204,7 +204,12 @@ def _seconds(role: str, *, transfer: bool, mean: bool) -> Callable[[Seated], flo
     return of
 
 
-Kind = tuple[Role, int, str]
+def _minus_carried(phase: str, one: Seated) -> float:
+    return -one.estimate.requests_per_s if one.role in ("both", phase) else 0.0
+
+
+def _is_of(kind: Kind, one: Seated) -> float:
+    return float(_kind(one) == kind)
 
 
 def _kind(one: Seated) -> Kind:
