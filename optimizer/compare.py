@@ -7,6 +7,7 @@ from itertools import groupby
 from optimizer.cost.quantities import EngineSettings, RankMemory
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import WorkloadSpec
+from optimizer.layout.degrees import label_of
 from optimizer.plan import Candidate, Plan, Replica, Served
 from optimizer.units import show_bytes, show_seconds
 
@@ -33,9 +34,8 @@ def is_apart(plan: Plan) -> bool:
 
 
 def candidate_label(candidate: Candidate) -> str:
-    """Return a candidate's short name: "tp4pp2", with ep where it exceeds 1."""
-    pp = f"pp{candidate.pp}" if candidate.pp > 1 else ""
-    return f"tp{candidate.tp}{pp}" + (f"ep{candidate.ep}" if candidate.ep > 1 else "")
+    """Return a candidate's short name: "tp4pp2", "tp1attndp8ep8"."""
+    return label_of({name: getattr(candidate, name) for name in ("tp", "pp", "attn_dp", "ep", "dcp", "pcp")})
 
 
 def shares(parts: Mapping[str, float] | None) -> dict[str, float]:
@@ -66,9 +66,12 @@ class ReplicaGroup:
 
     @property
     def degrees(self) -> str:
-        """The degrees as written in tables: "TP4 x PP2 x DP2", with the role where there are several."""
-        role = "" if self.one.role == "both" else f" {self.one.role}"
-        return f"TP{self.one.tp} x PP{self.one.pp} x DP{self.dp}{role}"
+        """The degrees whose product is the GPUs: "TP4 x PP2 x DP2", with the role where there are several."""
+        one = self.one
+        role = "" if one.role == "both" else f" {one.role}"
+        more = {"attention DP": one.attn_dp, "PCP": one.pcp}
+        within = "".join(f" x {name}{degree}" for name, degree in more.items() if degree > 1)
+        return f"TP{one.tp}{within} x PP{one.pp} x DP{self.dp}{role}"
 
     @property
     def label(self) -> str:

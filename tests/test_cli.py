@@ -210,8 +210,8 @@ def test_estimate_prints_the_promised_keys(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def estimate(_cluster: object, _model: object, workload: object, **options: object) -> object:
-        asked.update(options, workload=workload)
+    def estimate(_cluster: object, _model: object, workload: object, degrees: object, **options: object) -> object:
+        asked.update(options, workload=workload, degrees=degrees)
         return handmade.estimate(2, 1), handmade.settings()
 
     monkeypatch.setattr(pipeline, "estimate", estimate)
@@ -223,7 +223,7 @@ def test_estimate_prints_the_promised_keys(
                                         "overhead_bytes", "capacity_bytes", "fits"}  # fmt: skip
     for phase in ("prefill", "decode"):
         assert set(answer["breakdown"][phase]) >= {"gemm", "attention", "collectives", "pipeline", "overhead"}
-    assert (asked["tp"], asked["batch"], asked["weights"]) == (2, 64, "fp8")
+    assert (asked["degrees"]["tp"], asked["batch"], asked["weights"]) == (2, 64, "fp8")
     assert (asked["workload"].isl.mean, asked["workload"].osl.mean) == (1000, 100)
     assert run(["estimate", *inputs, *options]) == 0
     assert "Where the time goes" in capsys.readouterr().out
@@ -335,8 +335,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_texts_of_options_are_understood() -> None:
     assert parse_fix("tp=8, pp=2") == {"tp": 8, "pp": 2}
+    assert parse_fix("attn_dp=8,ep=8,dcp=2,pcp=1") == {"attn_dp": 8, "ep": 8, "dcp": 2, "pcp": 1}
     assert parse_fix(None) == {}
     assert parse_layouts("tp4pp2,tp4,tp4pp1ep1") == ("tp4pp2", "tp4")
+    assert parse_layouts("ep8attndp8tp1,tp8dcp4, TP2PCP4") == ("tp1attndp8ep8", "tp8dcp4", "tp2pcp4")
     assert parse_layouts(None) is None
     assert parse_time_limit("1.5") == 1.5
     assert parse_engine("sglang", EngineChoice(version="0.1", max_num_seqs=3)) == EngineChoice(name="sglang")

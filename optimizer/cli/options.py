@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optimizer.inputs.workload import EngineChoice, Role
     from optimizer.plan import Failure, ObjectiveName
 
-DEGREES = ("tp", "pp", "ep", "dp")
+DEGREES = ("tp", "pp", "attn_dp", "ep", "dcp", "pcp", "dp")
 
 Form = Literal["tables", "json", "csv", "markdown"]
 
@@ -71,7 +71,12 @@ ObjectiveOption = Annotated[
 ]
 EngineOption = Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="vllm, sglang or trtllm")]
 JsonOption = Annotated[bool, typer.Option("--json", help="answer as JSON")]
-FixOption = Annotated[str | None, typer.Option(metavar="tp=8,pp=2", help="decide these degrees beforehand")]
+FixOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tp=8,pp=2", help="decide these degrees beforehand: tp, pp, attn_dp, ep, dcp, pcp, dp (replicas)"
+    ),
+]
 MaxGpusOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="use at most N GPUs")]
 ExcludeOption = Annotated[
     list[str] | None, typer.Option(metavar="NODE[/GPU]", help="leave this node or GPU to others; repeatable")
@@ -143,16 +148,20 @@ def parse_fix(text: str | None) -> dict[str, int]:
 
 
 def parse_layouts(text: str | None) -> tuple[str, ...] | None:
-    """Return short names of layouts ("tp4pp2") of a comma-separated list, None for all; degrees of 1 are left out."""
+    """Return short names of layouts ("tp4pp2", "tp1attndp8ep8") of a comma-separated list, None for all.
+
+    Degrees may be in any order; those of 1 are left out.
+    """
+    from optimizer.layout.degrees import label_of, parse_label
+
     if text is None:
         return None
     labels = []
     for part in text.lower().split(","):
-        match = re.fullmatch(r"\s*tp(?P<tp>[1-9]\d*)(?:pp(?P<pp>[1-9]\d*))?(?:ep(?P<ep>[1-9]\d*))?\s*", part)
-        if match is None:
-            raise InputError(f"--layouts: {part!r} is no layout; write tp8,tp4pp2")
-        more = "".join(f"{name}{match[name]}" for name in ("pp", "ep") if match[name] not in (None, "1"))
-        labels.append(f"tp{match['tp']}{more}")
+        degrees = parse_label(part.strip())
+        if degrees is None:
+            raise InputError(f"--layouts: {part!r} is no layout; write tp8,tp4pp2,tp1attndp8ep8")
+        labels.append(label_of(degrees))
     return tuple(dict.fromkeys(labels))
 
 

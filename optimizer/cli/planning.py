@@ -106,7 +106,7 @@ def compare(
         str, typer.Argument(metavar="MODEL|PLAN", help="model (file or preset), models.yaml, or a plan.json")
     ],
     workload: WorkloadOption = None,
-    layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2", help="only these layouts")] = None,
+    layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2,tp1attndp8ep8", help="only these layouts")] = None,
     objective: ObjectiveOption = "throughput",
     engine: EngineOption = None,
     json: JsonOption = False,
@@ -169,7 +169,12 @@ def estimate(
     tp: Annotated[int, typer.Option(min=1, help="tensor parallel degree")],
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="concurrent requests")],
     pp: Annotated[int, typer.Option(min=1, help="pipeline stages")] = 1,
-    ep: Annotated[int, typer.Option(min=1, help="expert parallel degree")] = 1,
+    attn_dp: Annotated[
+        int, typer.Option(min=1, help="attention replicas that share the experts, each of TP ranks")
+    ] = 1,
+    ep: Annotated[int, typer.Option(min=1, help="GPUs over which whole experts are spread")] = 1,
+    dcp: Annotated[int, typer.Option(min=1, help="ranks over which cached tokens are spread in decode")] = 1,
+    pcp: Annotated[int, typer.Option(min=1, help="ranks over which a prompt is split, each group of TP ranks")] = 1,
     isl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="input tokens")] = None,
     osl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="output tokens")] = None,
     weights: Annotated[
@@ -197,14 +202,16 @@ def estimate(
     load = load_of(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
     with file_named(cluster, hardware.name):
         price, settings = pipeline.estimate(
-            hardware, spec, load, tp=tp, pp=pp, ep=ep, batch=batch,
-            weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0], role=phase,
+            hardware, spec, load, {"tp": tp, "pp": pp, "attn_dp": attn_dp, "ep": ep, "dcp": dcp, "pcp": pcp},
+            batch=batch, weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0], role=phase,
         )  # fmt: skip
     if json:
         output.answer(records.json_text(records.estimate_record(price, asdict(settings))))
     else:
         console = output.console()
-        title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}" + (f", EP{ep}" if ep > 1 else "")
+        more = {"attention DP": attn_dp, "EP": ep, "DCP": dcp, "PCP": pcp}
+        told = "".join(f", {name}{degree}" for name, degree in more.items() if degree > 1)
+        title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}{told}"
         title += "" if phase == "both" else f", {phase} only"
         console.print(estimated(title, price, asdict(settings), screen(console)))
 

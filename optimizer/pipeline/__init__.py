@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from optimizer.compare import candidate_label
+from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.candidates import candidates
@@ -74,22 +76,20 @@ def estimate(
     cluster: ClusterSpec,
     model: ModelSpec,
     workload: WorkloadSpec,
+    degrees: Mapping[str, int],
     *,
-    tp: int,
-    pp: int,
     batch: int,
     weights: Scheme | None = None,
     kv_cache: KvScheme | None = None,
-    ep: int = 1,
     role: Role = "both",
 ) -> tuple[Estimate, EngineSettings]:
     """Return one replica priced on the first seats that take it, whether or not it fits, and the engine's settings.
 
-    InputError when the engine does not admit the layout, the cluster has no room for its ranks, or a replica of one
-    phase has no way for its KV.
+    ``degrees``: by their fields, tp and pp among them, 1 where not given. InputError when the engine does not admit the
+    layout, the cluster has no room for its ranks, or a replica of one phase has no way for its KV.
     """
     layout = Layout(
-        tp=tp, pp=pp, layers_per_stage=split_layers(model.num_layers, pp), ep=ep,
+        **degrees, layers_per_stage=split_layers(model.num_layers, degrees["pp"]),
         weights=weights or (workload.weights or (model.checkpoint_scheme,))[0],
         kv_cache=kv_cache or workload.kv_cache[0],
     )  # fmt: skip
@@ -100,9 +100,11 @@ def estimate(
     classes = classes_of(topology)
     for gpu_type in market.gpus:
         spans = joins_nodes(topology)
-        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, pp, joined=spans):
+        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, layout.pp, joined=spans):
             seats = first_seats(topology, classes, footprint, spread=False)
             paths = role_wiring(topology, seats, "fair", role)
+            if misseated(topology, seats, layout, paths.group):
+                continue
             case = market.case(layout, gpu_type, paths, batch)
             return market.price(layout, gpu_type, paths)(batch), case.engine
     room = f"no room for {layout.world_size} ranks of one GPU type"
@@ -135,7 +137,7 @@ def _most_of(request: Request, number: int, rows: Sequence[Candidate]) -> str:
     tokens, osl = best.output_tokens_per_s or 0.0, service.workload.osl.mean
     rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
     whose = "" if len(request.services) == 1 else f"{service.model.name} alone: "
-    return f"{whose}{best.dp} x tp{best.tp}pp{best.pp} on {best.gpus} GPUs serves {rate}"
+    return f"{whose}{best.dp} x {candidate_label(best)} on {best.gpus} GPUs serves {rate}"
 
 
 class _Clock:

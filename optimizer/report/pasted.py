@@ -11,8 +11,8 @@ from optimizer.units import show_seconds
 
 PARTS = ("gemm", "attention", "collectives", "pipeline", "overhead")
 _PLAIN = (
-    "tp", "pp", "dp", "ep", "weights", "kv_cache", "gpu_type", "span", "gpus", "fits", "meets", "chosen", "concurrency",
-    "ttft_s", "tpot_s", "output_tokens_per_s", "memory_bytes", "capacity_bytes", "kv_tokens",
+    "tp", "pp", "dp", "ep", "attn_dp", "dcp", "pcp", "weights", "kv_cache", "gpu_type", "span", "gpus", "fits", "meets",
+    "chosen", "concurrency", "ttft_s", "tpot_s", "output_tokens_per_s", "memory_bytes", "capacity_bytes", "kv_tokens",
 )  # fmt: skip
 
 

@@ -103,10 +103,17 @@ def _layouts(model: str, groups: Sequence[ReplicaGroup]) -> RenderableType:
 def _row(group: ReplicaGroup) -> tuple[str, ...]:
     one, price = group.one, group.one.estimate
     return (
-        numbers(group), f"{one.tp} x {one.pp} x {group.dp}", one.gpu_type, f"{one.weights} {one.kv_cache}",
+        numbers(group), f"{one.tp} x {one.pp} x {group.dp}{_within(one)}", one.gpu_type,
+        f"{one.weights} {one.kv_cache}",
         str(price.concurrency), show_seconds(price.ttft_s), show_seconds(price.tpot_s),
         f"{price.output_tokens_per_s * group.dp:,.0f}",
     )  # fmt: skip
+
+
+def _within(one: Replica) -> str:
+    """Return the degrees that few layouts have."""
+    more = {"attndp": one.attn_dp, "dcp": one.dcp, "pcp": one.pcp}
+    return "".join(f" {name}{degree}" for name, degree in more.items() if degree > 1)
 
 
 def _row_apart(group: ReplicaGroup) -> tuple[str, ...]:

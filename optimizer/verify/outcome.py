@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from optimizer.layout.degrees import label_of
 from optimizer.plan import Candidate, Objective, ObjectiveName, Plan
 from optimizer.verify.evidence import TOLERANCE, Evidence, agree
 from optimizer.verify.phases import Carried, Serving, servings
@@ -86,7 +87,8 @@ def no_candidate_is_better(evidence: Evidence) -> Iterator[str]:
     for candidate in plan.candidates if plan.status == "optimal" else ():
         alone = _value_alone(plan, candidate) if _answers_all(plan, candidate) else None
         if alone is not None and sign * (plan.objective.value - alone) > QUANTA * abs(alone):
-            label = f"{candidate.dp} x tp{candidate.tp}pp{candidate.pp} on {candidate.gpu_type}"
+            degrees = {key: getattr(candidate, key) for key in ("tp", "pp", "attn_dp", "ep", "dcp", "pcp")}
+            label = f"{candidate.dp} x {label_of(degrees)} on {candidate.gpu_type}"
             yield f"{label} reaches {alone}, the plan {plan.objective.value}"
 
 
