@@ -101,8 +101,9 @@ def _prompts_closed(line: _Line, workload: WorkloadSpec, concurrency: int) -> _L
     rate = min(1.0 / server.each_s, concurrency / (line.front_s + line.ways.at(server.most)))
     ttft_s = concurrency / rate
     least_s = min(ttft_s, line.front_s + line.ways.at(1.0) * (1.0 - cv))
-    deviation_s = sqrt(server.steps.at(server.most) ** 2 / 12.0 + concurrency * (server.each_s * cv) ** 2)
-    slo_s = ttft_s if concurrency == 1 and cv == 0.0 else kept(workload.slo.percentile, least_s, ttft_s, deviation_s)
+    step_s = server.steps.at(server.most) if concurrency > server.most else 0.0  # fewer share each step with all others
+    deviation_s = sqrt(step_s**2 / 12.0 + concurrency * (server.each_s * cv) ** 2)
+    slo_s = kept(workload.slo.percentile, least_s, ttft_s, deviation_s) if deviation_s else ttft_s
     return _Load(rate, ttft_s, slo_s, 0.0, 0.0, Phases())
 
 

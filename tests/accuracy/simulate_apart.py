@@ -5,6 +5,7 @@ first come, first served into its token budget, its stages working on several st
 link one after another; a decode replica takes them in at its next step. Steps are priced alike on both sides.
 """
 
+import itertools
 import random
 from bisect import bisect_left
 from collections import deque
@@ -44,12 +45,20 @@ class Seen:
         return float(values[min(len(values) - 1, int(percentile / 100 * len(values)))])
 
 
-def prompts_done(case: Case, workload: WorkloadSpec, arrivals: Sequence[Request]) -> list[float]:
-    """Return when the prompt of each request is computed by a replica that does nothing else."""
+Renew = Callable[[float], Request | None]
+
+
+def prompts_done(
+    case: Case, workload: WorkloadSpec, arrivals: Sequence[Request], renew: Renew = lambda _: None
+) -> list[tuple[Request, float]]:
+    """Return when the prompt of each request is computed by a replica that does nothing else, first come, first served.
+
+    ``renew``: the request that follows one that is done, if any.
+    """
     front_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
     price, free = _station_prices(case), [0.0] * len(stations(case, Batch(1.0, 1.0)))
     serial_s = step(case, Batch(1.0, 1.0)).total - sum(s.total for s in stations(case, Batch(1.0, 1.0)))
-    waiting, done = deque(arrivals), {}
+    waiting, done = deque(arrivals), list[tuple[Request, float]]()
     while waiting:
         now = max(free[0], waiting[0].arrival_s + front_s)
         chunks = _filled(case, waiting, now - front_s)
@@ -59,10 +68,22 @@ def prompts_done(case: Case, workload: WorkloadSpec, arrivals: Sequence[Request]
             free[place] = now
         for request, tokens in chunks:
             request.prefilled += tokens
-            done[id(request)] = now
         while waiting and waiting[0].prefilled == waiting[0].isl:
-            waiting.popleft()
-    return [done[id(request)] for request in arrivals]
+            done.append((waiting.popleft(), now))
+            follower = renew(now)
+            waiting.extend([follower] if follower else [])
+    return done
+
+
+def played_by_clients(case: Case, workload: WorkloadSpec, clients: int, requests: int) -> tuple[float, Seen]:
+    """Return prompts/s and what is seen where so many clients send the next prompt as soon as the last is done."""
+    draw, sent = random.Random(0), itertools.count(clients)
+    first = [draw_request(draw, workload, 0.0) for _ in range(clients)]
+    done = prompts_done(
+        case, workload, first, lambda now: draw_request(draw, workload, now) if next(sent) < requests else None
+    )[requests // 5 :]
+    rate = (len(done) - 1) / (done[-1][1] - done[0][1])
+    return rate, Seen(prompt_s=[end - request.arrival_s for request, end in done])
 
 
 def _filled(case: Case, waiting: deque[Request], now: float) -> list[tuple[Request, int]]:
@@ -138,7 +159,7 @@ def play(
     for _ in range(requests):
         clock += draw.expovariate(rate)
         arrivals.append(draw_request(draw, workload, clock))
-    done = prompts_done(prefill, workload, arrivals)
+    done = [end for _, end in prompts_done(prefill, workload, arrivals)]
     there = handed_over(done, transfer_s)
     seen = Seen()
     told = zip(arrivals, done, there, answers(decode, workload, arrivals, there), strict=True)
