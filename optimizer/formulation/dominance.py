@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from optimizer.cost.quantities import Estimate
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.failures import told_apart
 from optimizer.formulation.instance import Instance, Load
 from optimizer.formulation.pairs import kind
+from optimizer.formulation.partners import Partners, freely_divisible, partners, with_partners
+from optimizer.inputs.workload import ROLES
 
 Beats = Callable[[Column, Column], bool]
 
@@ -18,37 +19,34 @@ def essential(instance: Instance) -> tuple[Column, ...]:
 
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
     """
-    kept = undominated(instance.columns, beats(instance))
+    kept = with_partners(instance.columns, instance.loads)
+    before = len(kept) + 1
+    while len(kept) < before:  # a column less may leave others with partners that no longer differ
+        before, known = len(kept), partners(kept, instance.loads)
+        kept = undominated(kept, beats(instance, known))
     for service, load in enumerate(instance.loads):
         if counts_only_rates(instance, load):
-            kept = unsplittable(kept, service)
+            kept = unsplittable(kept, service, partners(kept, instance.loads))
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 
-def beats(instance: Instance) -> Beats:
+def beats(instance: Instance, known: Partners) -> Beats:
     """Return whether one column is at least as good as another, of equal needs, in everything that is looked at."""
     objectives = instance.objectives
     by_flight = tuple(load.clients(instance.objective) is not None for load in instance.loads)
-    in_pairs = tuple(load.workload.slo.ttft is not None or "ttft" in objectives for load in instance.loads)
     sign = 1 if instance.objective != "throughput" else -1  # places for clients, or clients that are taken up
 
     def at_least_as_good(one: Column, other: Column) -> bool:
         a, b = one.point, other.point
-        if a.requests_per_s < b.requests_per_s:
+        if a.requests_per_s < b.requests_per_s or not known.covers(one, other):
             return False
         if by_flight[one.service] and sign * a.concurrency < sign * b.concurrency:
             return False
-        if one.role != "both" and in_pairs[one.service] and not _hands_over_as_soon(a, b):
+        if "ttft" in objectives and (a.ttft_s > b.ttft_s or a.ttft_s + a.transfer_s > b.ttft_s + b.transfer_s):
             return False
-        return ("latency" not in objectives or a.tpot_s <= b.tpot_s) and (
-            "ttft" not in objectives or a.ttft_s <= b.ttft_s
-        )
+        return "latency" not in objectives or a.tpot_s <= b.tpot_s
 
     return at_least_as_good
-
-
-def _hands_over_as_soon(a: Estimate, b: Estimate) -> bool:
-    return a.ttft_slo_s <= b.ttft_slo_s and a.ttft_s <= b.ttft_s and a.transfer_s <= b.transfer_s
 
 
 def counts_only_rates(instance: Instance, load: Load) -> bool:
@@ -81,21 +79,23 @@ Bundle = tuple[tuple[Piece, int], ...]
 """Pieces on different nodes and how many there are of each, in order; ``nodes`` of a piece is set to 1."""
 
 
-def unsplittable(columns: Sequence[Column], service: int) -> tuple[Column, ...]:
+def unsplittable(columns: Sequence[Column], service: int, known: Partners) -> tuple[Column, ...]:
     """Return the columns, without those of a service that are worth no more than smaller replicas on the same GPUs.
 
-    Prefill and decode apart are left alone: a replica's TP size and its seconds bind its partners.
-    A replica may be replaced by replicas that sit inside its pieces, or that share its pieces out among them: they need
-    no other GPUs, reserve no more on any link, and still sit on different nodes.
+    A replica may be replaced by replicas of its role that sit inside its pieces, or that share its pieces out among
+    them: they need no other GPUs, reserve no more on any link, and still sit on different nodes. With prefill and
+    decode apart, only by such as may be paired with every replica of the other phase.
     """
-    worth = _Worth({}, {}, {}, {})
+    divides, worth = freely_divisible(columns), {role: _Worth({}, {}, {}, {}) for role in ROLES}
     kept = []
     for column in sorted(columns, key=lambda c: (c.gpus, len(c.pieces))):
-        if column.service != service or column.role != "both":
+        own = worth[column.role]
+        if column.service != service:
             kept.append(column)
-        elif worth.of_parts(column) < column.point.requests_per_s:
+        elif own.of_parts(column) < column.point.requests_per_s:
             kept.append(column)
-            worth.learn(column)
+            if column.role == "both" or (known.is_free(column) and divides(column)):
+                own.learn(column)
     order = {id(column): index for index, column in enumerate(columns)}
     return tuple(sorted(kept, key=lambda column: order[id(column)]))
 

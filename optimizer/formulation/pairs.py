@@ -36,32 +36,39 @@ def mean_s(column: Column) -> float:
     return column.point.ttft_s
 
 
-def _with_transfer(seconds: Seconds) -> Seconds:
-    return lambda column: seconds(column) + column.point.transfer_s
+def total_s(column: Column) -> float:
+    """Return what the percentile of requests keeps, this side's transfer included."""
+    return column.point.ttft_slo_s + column.point.transfer_s
 
 
 def slowest_pair(
     model: cp_model.CpModel, decisions: Decisions, service: int, seconds: Seconds
-) -> tuple[cp_model.LinearExprT, cp_model.LinearExprT]:
+) -> tuple[cp_model.LinearExpr, cp_model.LinearExpr]:
     """Return two sums in nanoseconds: no pair of chosen replicas has a larger TTFT than the larger of them."""
-    total = _with_transfer(seconds)
+
+    def total(column: Column) -> float:
+        return seconds(column) + column.point.transfer_s
+
+    prefill, decode = (list(_of(decisions, service, role)) for role in ("prefill", "decode"))
     return (
-        _slowest(model, decisions, service, "prefill", total) + _slowest(model, decisions, service, "decode", seconds),
-        _slowest(model, decisions, service, "prefill", seconds) + _slowest(model, decisions, service, "decode", total),
+        _slowest(model, prefill, total, 0) + _slowest(model, decode, seconds, 0),
+        _slowest(model, prefill, seconds, 0) + _slowest(model, decode, total, 0),
     )
 
 
-def _slowest(
-    model: cp_model.CpModel, decisions: Decisions, service: int, role: Role, seconds: Seconds
-) -> cp_model.IntVar:
-    """Return a variable that is at least the nanoseconds of every chosen replica of a role."""
-    own = list(_of(decisions, service, role))
-    most = max(math.floor(seconds(column) * NS) for column, _ in own)
-    slowest = model.new_int_var(0, most, f"slowest[{service},{role}]")
-    for column, var in own:
-        chosen = model.new_bool_var(f"chosen[{var.name},{role}]")
+Chosen = Sequence[tuple[Column, cp_model.IntVar]]
+
+
+def _slowest(model: cp_model.CpModel, own: Chosen, seconds: Seconds, least_ns: int) -> cp_model.LinearExpr:
+    """Return at least the nanoseconds of every chosen replica; what is below ``least_ns`` makes no difference."""
+    late = [(var, ns) for column, var in own if (ns := math.floor(seconds(column) * NS)) > least_ns]
+    if not late:
+        return cp_model.LinearExpr.constant(least_ns)
+    slowest = model.new_int_var(least_ns, max(ns for _, ns in late), "slowest")
+    for var, ns in late:
+        chosen = model.new_bool_var(f"chosen[{var.name}]")
         model.add(var == 0).only_enforce_if(~chosen)
-        model.add(slowest >= math.floor(seconds(column) * NS)).only_enforce_if(chosen)
+        model.add(slowest >= ns).only_enforce_if(chosen)
     return slowest
 
 
@@ -75,9 +82,23 @@ def pairs_meet_ttft(model: cp_model.CpModel, decisions: Decisions) -> None:
     """Every prefill replica with every decode replica of its service keeps the objective on TTFT."""
     for service in services_apart(decisions.instance.columns):
         bound = decisions.instance.loads[service].workload.slo.ttft
-        if bound is not None:
-            for total in slowest_pair(model, decisions, service, kept_s):
-                model.add(total <= math.ceil(bound * NS)).with_name(f"pair_ttft[{service}]")
+        if bound is None:
+            continue
+        prefill, decode = (list(_of(decisions, service, role)) for role in ("prefill", "decode"))
+        _sum_within(model, (prefill, total_s), (decode, kept_s), math.ceil(bound * NS))
+        _sum_within(model, (prefill, kept_s), (decode, total_s), math.ceil(bound * NS))
+
+
+def _sum_within(
+    model: cp_model.CpModel, prefill: tuple[Chosen, Seconds], decode: tuple[Chosen, Seconds], bound_ns: int
+) -> None:
+    """Bound the slowest of both phases together; a replica that keeps the bound with the slowest partner is no part."""
+    (sends, first), (takes, then) = prefill, decode
+    most = [max(math.floor(seconds(column) * NS) for column, _ in own) for own, seconds in (prefill, decode)]
+    if sum(most) > bound_ns:
+        early = _slowest(model, sends, first, max(0, bound_ns - most[1]))
+        late = _slowest(model, takes, then, max(0, bound_ns - most[0]))
+        model.add(early + late <= bound_ns)
 
 
 def pairs_agree(model: cp_model.CpModel, decisions: Decisions) -> None:

@@ -12,6 +12,8 @@ EngineName = Literal["vllm", "sglang", "trtllm"]
 Role = Literal["both", "prefill", "decode"]
 """What a replica does of a request: all of it, its prompt, or its answer; KV moves from the second to the third."""
 
+ROLES: tuple[Role, ...] = ("both", "prefill", "decode")
+
 
 class Lengths(Record):
     """Tokens of a request: mean and coefficient of variation (0: all equal)."""
