@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from ledgers import layout
 
 from optimizer.inputs.presets import load_model
-from optimizer.inputs.workload import EngineName
-from optimizer.layout import RULES, Layout, layouts, parse_label, refusals, split_layers
+from optimizer.inputs.workload import EngineName, Role
+from optimizer.layout import RULES, Layout, layouts, parse_label, refusals, refuses_hand_over, split_layers
 
 PAIRS: list[tuple[str, str, EngineName, dict[str, Any], dict[str, Any]]] = [
     # rule, preset, engine, passes, refused
@@ -143,6 +143,15 @@ def test_every_scheme_and_cache_is_offered_in_the_order_given() -> None:
     assert [(one.weights, one.kv_cache) for one in found] == [
         ("fp8", "fp8"), ("fp8", "bf16"), ("bf16", "fp8"), ("bf16", "bf16"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("engine", "refused"), [("vllm", ["prefill", "decode"]), ("sglang", ["decode"]), ("trtllm", [])]
+)
+def test_kv_is_handed_over_only_between_stages_that_the_engine_joins(engine: EngineName, refused: list[str]) -> None:
+    roles: tuple[Role, ...] = ("both", "prefill", "decode")
+    assert [role for role in roles if refuses_hand_over(Layout(1, 2, (1, 1)), engine, role)] == refused
+    assert not any(refuses_hand_over(Layout(2, 1, (2,)), engine, role) for role in roles)
 
 
 presets = st.sampled_from(["llama-3.1-70b", "qwen3-235b-a22b", "gpt-oss-20b", "deepseek-v2-lite", "mixtral-8x7b"])

@@ -2,6 +2,16 @@
 
 from optimizer.layout.degrees import Layout, parse_label, split_layers
 from optimizer.layout.offered import MOST_ANY, layouts
-from optimizer.layout.rules import RULES, Rule, refusals
+from optimizer.layout.rules import RULES, Rule, refusals, refuses_hand_over
 
-__all__ = ["MOST_ANY", "RULES", "Layout", "Rule", "layouts", "parse_label", "refusals", "split_layers"]
+__all__ = [
+    "MOST_ANY",
+    "RULES",
+    "Layout",
+    "Rule",
+    "layouts",
+    "parse_label",
+    "refusals",
+    "refuses_hand_over",
+    "split_layers",
+]

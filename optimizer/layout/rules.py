@@ -15,7 +15,7 @@ from optimizer.inputs.model import (
     Quantization,
     Scheme,
 )
-from optimizer.inputs.workload import EngineName
+from optimizer.inputs.workload import EngineName, Role
 from optimizer.layout.degrees import Layout
 
 _VOCAB_ALIGNMENT = 64  # vLLM pads the vocabulary to it before TP cuts it
@@ -213,6 +213,17 @@ RULES: tuple[Rule, ...] = (
 def refusals(model: ModelSpec, layout: Layout, engine: EngineName) -> tuple[str, ...]:
     """Return why the engine would refuse the layout, empty when it is admissible."""
     return tuple(reason for rule in RULES if (reason := rule(model, layout, engine)) is not None)
+
+
+def refuses_hand_over(layout: Layout, engine: EngineName, role: Role) -> str | None:
+    """Say why the engine moves no KV out of (or into) a layout whose prefill and decode are apart, None when it does.
+
+    vLLM's NixlConnector moves none of pipeline stages (vllm-project/vllm issue 52913: it raises at the handshake);
+    SGLang's pipelines prefill for decode servers of one stage (sgl-project/sglang issue 11857).
+    """
+    if role == "both" or layout.pp == 1 or engine == "trtllm" or (engine == "sglang" and role == "prefill"):
+        return None
+    return f"pp {layout.pp}: {engine} hands over no KV {'from' if role == 'prefill' else 'to'} pipeline stages"
 
 
 _OF_TP_ALONE: tuple[Rule, ...] = (query_heads_divide, kv_heads_split_or_replicate, vocabulary_divides)

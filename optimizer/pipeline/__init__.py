@@ -14,7 +14,7 @@ from optimizer.formulation.candidates import candidates
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
-from optimizer.layout import Layout, refusals, split_layers
+from optimizer.layout import Layout, refusals, refuses_hand_over, split_layers
 from optimizer.pipeline.prepare import Prepared, classes_of, market_of, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Plan
@@ -93,7 +93,8 @@ def estimate(
         weights=weights or (workload.weights or (model.checkpoint_scheme,))[0],
         kv_cache=kv_cache or workload.kv_cache[0],
     )  # fmt: skip
-    if reasons := refusals(model, layout, workload.engine.name):
+    alone = refuses_hand_over(layout, workload.engine.name, role)
+    if reasons := (*refusals(model, layout, workload.engine.name), *([alone] if alone else [])):
         raise InputError(f"{layout.label}: {model.name}: {'; '.join(reasons)}")
     topology = build(cluster)
     market = replace(market_of(cluster, model, workload), role=role)

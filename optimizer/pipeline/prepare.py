@@ -16,7 +16,7 @@ from optimizer.inputs.cluster import ClusterSpec, Match, Override
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
-from optimizer.layout import Layout, layouts, parse_label
+from optimizer.layout import Layout, layouts, parse_label, refuses_hand_over
 from optimizer.pipeline.refused import refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
@@ -245,7 +245,8 @@ def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | No
             found += layouts(
                 model, gpus, weights=weights_of(request), kv=load.kv_cache, engine=load.engine.name, fixed=wanted
             )
-    return tuple(dict.fromkeys(sorted(found, key=lambda layout: (layout.world_size, layout.pp))))
+    able = (layout for layout in found if refuses_hand_over(layout, load.engine.name, role) is None)
+    return tuple(dict.fromkeys(sorted(able, key=lambda layout: (layout.world_size, layout.pp))))
 
 
 def _without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:

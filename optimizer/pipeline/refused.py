@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from optimizer.errors import InfeasibleError
 from optimizer.inputs.model import Scheme
-from optimizer.layout import Layout, parse_label, refusals, split_layers
+from optimizer.layout import Layout, parse_label, refusals, refuses_hand_over, split_layers
 from optimizer.pipeline.request import Request
 
 
@@ -38,6 +38,8 @@ def _reasons(request: Request, degrees: dict[str, int], gpus: int) -> Iterator[s
         return
     layout = Layout(**{"tp": 1, **degrees, "pp": pp}, layers_per_stage=split_layers(model.num_layers, pp),
                     weights=weights_of(request)[0], kv_cache=request.workload.kv_cache[0])  # fmt: skip
-    yield from (f"{layout.label}: {why}" for why in refusals(model, layout, request.workload.engine.name))
+    engine = request.workload.engine.name
+    apart = (refuses_hand_over(layout, engine, role) for role in request.workload.roles)
+    yield from (f"{layout.label}: {why}" for why in (*refusals(model, layout, engine), *filter(None, apart)))
     if layout.world_size > most:
         yield f"{layout.label}: {layout.world_size} ranks for {most} GPUs of one type"

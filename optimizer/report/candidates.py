@@ -47,7 +47,7 @@ def _row(candidate: Candidate, named: Sequence[str], *, wide: bool) -> tuple[Tex
         str(candidate.gpus),
         "-" if served.output_tokens_per_s is None else f"{served.output_tokens_per_s:,.0f}",
         "-" if served.ttft_s is None else show_seconds(served.ttft_s),
-        "-" if served.tpot_s is None else show_seconds(served.tpot_s),
+        "-" if served.tpot_s is None or served.role == "prefill" else show_seconds(served.tpot_s),
         of_capacity(candidate.memory_bytes, candidate.capacity_bytes),
         *((f"{candidate.span}, {candidate.gpu_type}", candidate.why) if wide else ()),
     )
@@ -85,7 +85,7 @@ def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
         )
         for candidate in told
         for phase, parts in (("prefill", candidate.prefill), ("decode", candidate.decode))
-        if parts
+        if parts and any(parts.values())
     ]
     heads = ("layout", "phase", "step", *PARTS)
     return columns("Where the time goes", heads, rows, left=(0, 1))

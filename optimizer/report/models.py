@@ -100,14 +100,14 @@ def models_part(plan: Plan) -> RenderableType:
 # -- prefill and decode apart ------------------------------------------------------------------------------------------
 
 HANDED = ("replica", "role", "requests/s", "KV transfer", "link load")
-"""Link load: mean part of the time in which the way out of a rank is busy with KV."""
+"""Link load: mean part of the time in which the way out of a rank is busy with the KV of so many requests."""
 
 
 def handed_part(plan: Plan) -> RenderableType:
     """Return how KV moves from prefill to decode; nothing when every replica does both."""
     if not is_apart(plan):
         return Group()
-    table = columns("Requests, and KV on its way (each replica's own side)", HANDED, handed_rows(plan), left=(0, 1))
+    table = columns("What each side can carry, and KV on its way", HANDED, handed_rows(plan), left=(0, 1))
     return Group(pairs("Prefill and decode apart", ratio_lines(plan)), table)
 
 
@@ -120,7 +120,8 @@ def ratio_lines(plan: Plan) -> list[tuple[str, str]]:
             continue
         several = bool(plan.inputs.more)
         found.append((name if several else "ratio", _ratio(roles)))
-        found.append(("" if several else "TTFT", _ttft(roles["prefill"], roles["decode"])))
+        total, parts = _ttft(roles["prefill"], roles["decode"])
+        found.append(("", f"TTFT {total} = {parts}") if several else ("TTFT", f"{total} = {parts}"))
     return found
 
 
@@ -137,8 +138,8 @@ def _gpus(replicas: Iterable[Replica]) -> int:
     return sum(len(replica.seats) for replica in replicas)
 
 
-def _ttft(prefill: Sequence[Replica], decode: Sequence[Replica]) -> str:
-    """Return the means over requests that are routed to each side by its rates, independently."""
+def _ttft(prefill: Sequence[Replica], decode: Sequence[Replica]) -> tuple[str, str]:
+    """Return the mean and its parts, over requests that are routed to each side by its rates, independently."""
     parts: dict[str, Callable[[Replica, Replica], float]] = {
         "prompt": lambda a, _: a.estimate.ttft_s,
         "KV transfer": lambda a, b: max(a.estimate.transfer_s, b.estimate.transfer_s),
@@ -154,7 +155,7 @@ def _ttft(prefill: Sequence[Replica], decode: Sequence[Replica]) -> str:
         for name, part in parts.items()
     }
     told = " + ".join(f"{show_seconds(seconds)} {name}" for name, seconds in means.items())
-    return f"TTFT {show_seconds(sum(means.values()))} = {told}"
+    return show_seconds(sum(means.values())), told
 
 
 def handed_rows(plan: Plan) -> list[tuple[str, ...]]:

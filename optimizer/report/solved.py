@@ -221,9 +221,22 @@ def _links(plan: Plan) -> RenderableType:
     for replica in plan.replicas:
         for reservation in replica.reservations:
             totals[reservation.domain] = totals.get(reservation.domain, 0.0) + reservation.bytes_per_s
-    told = list(totals.items())
-    rows = [(domain, show_bytes_per_s(rate)) for domain, rate in told[:MAX_SEAT_LINES]]
+    rows = list(_boundaries(totals))[:MAX_SEAT_LINES]
     return columns("Bandwidth set aside, per direction", ("boundary", "reserved"), rows) if rows else Group()
+
+
+def _boundaries(totals: Mapping[str, float]) -> Iterable[tuple[str, str]]:
+    """Yield each boundary with its rate; those of one node or leaf that have the same rate share a line."""
+    same: dict[tuple[str, float], list[str]] = {}
+    for domain, rate in totals.items():
+        parent, _, part = domain.rpartition("/")
+        same.setdefault((parent or domain, rate), []).append(part if parent else "")
+    for (parent, rate), parts in same.items():
+        shown = show_bytes_per_s(rate)
+        if len(parts) == 1:
+            yield "/".join(filter(None, (parent, parts[0]))), shown
+        else:
+            yield f"{parent}: {' '.join(sorted(parts, key=lambda name: (len(name), name)))}", f"{shown} each"
 
 
 def _why(plan: Plan, screen: Screen) -> RenderableType:

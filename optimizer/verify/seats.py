@@ -5,7 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
 from optimizer.cost.attention_replicas import misseated
-from optimizer.layout import refusals
+from optimizer.layout import refusals, refuses_hand_over
 from optimizer.topology.sections import told
 from optimizer.verify.evidence import Claim, Evidence
 from optimizer.verify.forwarders import forwarding, meet
@@ -90,7 +90,9 @@ def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
     """The engine runs the model in this layout, and the model is the one that was asked for."""
     for claim in evidence.claims:
         model = claim.service.model
-        for reason in refusals(model, claim.replica.layout, claim.service.workload.engine.name):
+        layout, engine = claim.replica.layout, claim.service.workload.engine.name
+        alone = refuses_hand_over(layout, engine, claim.replica.role)
+        for reason in (*refusals(model, layout, engine), *([alone] if alone else [])):
             yield f"{claim.name}: {reason}"
         if claim.replica.model != model.name:
             yield f"{claim.name}: serves {claim.replica.model}, asked for was {model.name}"

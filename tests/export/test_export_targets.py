@@ -215,6 +215,16 @@ def test_objects_of_two_services_of_one_model_have_names_of_their_own() -> None:
     ]  # fmt: skip
 
 
+def test_a_pair_of_pipelines_is_refused_where_the_connector_moves_no_kv_of_stages() -> None:
+    llama = handmade.model()
+    pair = [
+        deployed.replica([("node01", list(range(4)))], llama, "vllm", 2, pp=2, role="prefill"),
+        deployed.replica([("node02", list(range(4)))], llama, "vllm", 4, role="decode"),
+    ]
+    with pytest.raises(InputError, match="pp 2: vllm hands over no KV from pipeline stages"):
+        EXPORTERS["vllm"](deployed.plan(pair, [llama]))
+
+
 def test_a_replica_of_a_service_that_the_plan_lacks_is_refused() -> None:
     plan = deployed.matrix("vllm")["tp8"]
     strange = plan.replicas[0].model_copy(update={"service": 3})

@@ -10,6 +10,7 @@ from optimizer.export.launch.seating import Launch
 from optimizer.export.launch.words import Option, Ref, Word
 from optimizer.inputs.flags import EngineFlags
 from optimizer.inputs.model import Scheme
+from optimizer.layout import refuses_hand_over
 
 LOADED_AS: dict[Scheme, str] = {"fp8": "fp8"}
 """Schemes that vLLM and SGLang make of a 16-bit checkpoint while loading; any other needs a checkpoint stored so."""
@@ -117,6 +118,8 @@ def check_pair(launch: Launch) -> None:
     if not {"prefill", "decode"} <= set(others):
         raise refuse(where, f"role {launch.replica.role}: the plan holds no other half to pair it with")
     mine = launch.replica
+    if alone := refuses_hand_over(mine.layout, mine.engine.name, mine.role):
+        raise refuse(where, alone, remedy="solve again")
     for other in (r for r in launch.plan.replicas if r.service == mine.service and r.role not in ("both", mine.role)):
         if mine.tp % other.tp and other.tp % mine.tp:
             raise refuse(where, f"TP {mine.tp} and TP {other.tp} of its pair: neither divides the other")

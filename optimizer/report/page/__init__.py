@@ -58,7 +58,9 @@ def _models(plan: Plan) -> str:
         says = "What each model gets; latencies are means at this load."
         found += section("models", "Models", says, table(SERVED, served_rows(plan)))
     if is_apart(plan):
-        says = "Link load: mean part of the time in which the way out of a rank is busy with KV."
+        says = (
+            "What each side can carry; link load: part of the time in which the way out of a rank is busy with its KV."
+        )
         inner = _pairs(ratio_lines(plan)) + table(HANDED, handed_rows(plan))
         found += section("apart", "Prefill and decode apart", says, inner)
     return found

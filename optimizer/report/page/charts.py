@@ -89,7 +89,8 @@ def _seat_words(replica: Replica, rank: int) -> str:
 def step(plan: Plan, service: int, phase: str) -> Chart:
     """Return where the seconds of one step go, for the chosen layouts of one model and the next best."""
     own = [candidate for candidate in plan.candidates if candidate.service == service]
-    told = [(candidate, getattr(candidate, phase)) for candidate in nearest(own) if getattr(candidate, phase)]
+    spent = [(candidate, getattr(candidate, phase) or {}) for candidate in nearest(own)]
+    told = [(candidate, parts) for candidate, parts in spent if any(parts.values())]
     shown = [candidate for candidate, _ in told]
     labels = [
         name + (" *" if candidate.chosen else "") for name, candidate in zip(names(shown, shown), shown, strict=True)
