@@ -110,19 +110,25 @@ class Shape:
     role: Role = "both"
 
 
+Prices = dict[tuple[Layout, str, Wiring], Points | None]
+"""Operating points by layout, GPU type and paths; None where none can be better than those of another layout."""
+
+
 def shapes(
     topology: Topology,
     classes: Sequence[NodeClass],
     layouts: Mapping[str, Sequence[Layout]],
     market: Market,
     unknown: Callable[[UnknownRateError, Footprint], None],
+    prices: Prices | None = None,
 ) -> Iterator[Shape]:
     """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type.
 
-    Seats that need a bandwidth that nobody gave are told to ``unknown`` and left out; so are those without a way for KV
-    where the role needs one, untold.
+    ``prices`` are those of the same market on other seats; those that are missed are added. Seats that need a bandwidth
+    that nobody gave are told to ``unknown`` and left out; so are those without a way for KV where the role needs one,
+    untold.
     """
-    prices: Prices = {}
+    prices = {} if prices is None else prices
     joined = joins_nodes(topology)
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
@@ -140,9 +146,6 @@ def shapes(
                                 layout, footprint, share, seats, reserved, priced.admissible, priced.miss,
                                 market.service, market.role,
                             )  # fmt: skip
-
-
-Prices = dict[tuple[Layout, str, Wiring], Points | None]
 
 
 def _points(market: Market, layout: Layout, gpu_type: str, paths: Wiring, prices: Prices) -> Points | None:

@@ -10,7 +10,7 @@ from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Limits, choose
 from optimizer.inputs.cluster import Match, Override
 from optimizer.inputs.hostlist import expand
-from optimizer.pipeline.prepare import Prepared, prepare
+from optimizer.pipeline.prepare import Known, Prepared, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import FaultCost, ObjectiveName, Plan
 from optimizer.topology.faults import Fault, faults, without
@@ -57,7 +57,7 @@ def with_fault_costs(
     room = max(1, MOST_SHAPES // len(known.shapes))
     progress(f"{_count(broken)}: solving again without {'it' if len(broken) == 1 else 'them'}")
     end = time.monotonic() + seconds_left
-    told = tuple(_costs(request, plan, repairs[: min(room, MOST + 1)], end))
+    told = tuple(_costs(request, known, plan, repairs[: min(room, MOST + 1)], end))
     plan = plan.model_copy(update={"faults": told})
     if len(told) == len(repairs) or (told and told[0].harmless and len(repairs) > 1):
         return plan
@@ -145,12 +145,14 @@ def _others(match: Match, node: str, topology: Topology) -> tuple[Override, ...]
 # -- asking again --------------------------------------------------------------------------------------------------
 
 
-def _costs(request: Request, plan: Plan, repairs: Sequence[_Repair], end: float) -> Iterator[FaultCost]:
+def _costs(
+    request: Request, known: Prepared, plan: Plan, repairs: Sequence[_Repair], end: float
+) -> Iterator[FaultCost]:
     """Yield the costs of the repairs that can be told; when all together cost nothing, none is looked at alone."""
     for repair in repairs:
         if time.monotonic() > end:
             return
-        found = _answer(replace(request, cluster=without(request.cluster, *repair.repaired)))
+        found = _answer(replace(request, cluster=without(request.cluster, *repair.repaired)), known.prices)
         if found is None:
             continue
         cost = FaultCost(
@@ -173,10 +175,10 @@ def loss_fraction(objective: ObjectiveName, with_it: float, without_it: float) -
     return lost / without_it
 
 
-def _answer(request: Request) -> _Answer | None:
+def _answer(request: Request, prices: Known | None = None) -> _Answer | None:
     """Return the proven answer to a question; None when there is none or it is not proven in bounded effort."""
     try:
-        known = prepare(request, silent)
+        known = prepare(request, silent, prices=prices)
         choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed), silent)
     except (InfeasibleError, NoAnswerError):
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.mixtures import mixtures
-from optimizer.cost.shapes import Market, Shape, shapes
+from optimizer.cost.shapes import Market, Prices, Shape, shapes
 from optimizer.cost.shortfall import shortfall, smallest_replica
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.columns import Column, columns_of
@@ -40,6 +40,10 @@ Markets = Mapping[tuple[int, Role], Market]
 """What prices are made from, by service and role."""
 
 
+Known = dict[tuple[int, Role], Prices]
+"""Prices so far, by service and role."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that is known before anything is chosen."""
@@ -53,6 +57,8 @@ class Prepared:
     instance: Instance
     scope: tuple[str, ...]
     """Limits on the replicas that were tried, where they bind."""
+    prices: Known
+    """Of use to the same question on a cluster with other seats."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,21 @@ class _Offer:
     """Which pipelines over several GPU types were tried."""
 
 
-def prepare(request: Request, progress: Progress, labels: Sequence[str] | None = None) -> Prepared:
-    """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point."""
+def prepare(
+    request: Request, progress: Progress, labels: Sequence[str] | None = None, prices: Known | None = None
+) -> Prepared:
+    """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point.
+
+    ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
+    """
     _refuse_open_survival(request)
     cluster = _without(request.cluster, request.exclude)
     topology = build(cluster)
     classes = classes_of(topology)
     usable, unknown = _usable(topology), Unknown()
+    prices = {} if prices is None else prices
     offers = [
-        _offer(request.of(number), topology, classes, market, labels, progress, unknown)
+        _offer(request.of(number), topology, classes, market, labels, progress, unknown, prices)
         for number, service in enumerate(request.services)
         for market in _markets(cluster, number, service)
     ]
@@ -109,6 +121,7 @@ def prepare(request: Request, progress: Progress, labels: Sequence[str] | None =
             *([] if labels else untried(request, [offer.market.role for offer in offers], tried)),
             *unknown.notes(),
         ),
+        prices=prices,
     )
 
 
@@ -145,6 +158,7 @@ def _offer(
     labels: Sequence[str] | None,
     progress: Progress,
     unknown: Unknown,
+    prices: Known,
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
     usable = _usable(topology)
@@ -153,7 +167,8 @@ def _offer(
         raise refused(request, labels, max(usable.values()))
     for why in why_not(request, labels, max(usable.values())) if labels else ():
         progress(why)
-    priced = tuple(shapes(topology, classes, tried, market, unknown.add))
+    known = prices.setdefault((market.service, market.role), {})
+    priced = tuple(shapes(topology, classes, tried, market, unknown.add, known))
     if not priced and unknown.sizes:
         raise InputError(unknown.notes()[0])
     what = "" if market.role == "both" else f" for {market.role}"
