@@ -87,11 +87,11 @@ def grouped(**changes: object) -> ModelSpec:
     )
 
 
-def routed(*, experts: int = 64, top_k: int = 4, latent: bool = False) -> ModelSpec:
+def routed(*, experts: int = 64, top_k: int = 4, latent: bool = False, heads: int = 16) -> ModelSpec:
     """Return a small mixture of experts."""
     gqa = {"kind": "gqa", "heads": 16, "kv_heads": 4, "head_dim": 128}
     mla = {
-        "kind": "mla", "heads": 16, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+        "kind": "mla", "heads": heads, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
         "v_head_dim": 128,
     }  # fmt: skip
     block = {"kind": "moe", "experts": experts, "top_k": top_k, "intermediate": 1024}
