@@ -79,7 +79,7 @@ SERVED = ("model", "requests/s", "tokens/s", "TTFT", "TPOT", "replicas", "GPUs")
 
 def served_rows(plan: Plan) -> list[tuple[str, ...]]:
     """Return what each model gets, in the columns of ``SERVED``."""
-    names = service_names(plan.inputs.services)
+    names = _brief(service_names(plan.inputs.services))
     return [
         (
             names[one.service], show_number(one.requests_per_s), f"{one.output_tokens_per_s:,.0f}",
@@ -87,6 +87,12 @@ def served_rows(plan: Plan) -> list[tuple[str, ...]]:
         )
         for one in plan.totals.services
     ]  # fmt: skip
+
+
+def _brief(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names without who published the model, as long as that tells them apart."""
+    brief = tuple(name.rsplit("/", 1)[-1] for name in names)
+    return brief if len(set(brief)) == len(brief) else tuple(names)
 
 
 def models_part(plan: Plan) -> RenderableType:

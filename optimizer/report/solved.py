@@ -9,7 +9,7 @@ from rich.text import Text
 from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, service_names, workload_of
 from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.plan import NO_WORKLOAD, Plan, Replica, Survival
+from optimizer.plan import NO_WORKLOAD, Objective, Plan, Replica, Survival
 from optimizer.report.candidates import candidate_table, seconds_table
 from optimizer.report.damage import fault_lines
 from optimizer.report.models import (
@@ -50,8 +50,7 @@ def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed:
 
 def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Iterable[tuple[str, str]]:
     totals, objective = plan.totals, plan.objective
-    told = (f"{one.name}: {amount(one.value, one.unit)}" for one in (objective, *objective.then))
-    yield "objective", ", then ".join(told)
+    yield "objective", ", then ".join(_goal(plan, one) for one in (objective, *objective.then))
     yield "proof", proof_line(plan, seconds)
     if plan.survival is not None:
         yield "survives", _survival_line(plan.survival)
@@ -65,6 +64,11 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     if totals.power_w is not None:
         joules = totals.power_w / totals.output_tokens_per_s
         yield "power", f"at most {totals.power_w / 1000:,.3g} kW, {joules:,.3g} J per output token (TDP of these GPUs)"
+
+
+def _goal(plan: Plan, one: Objective) -> str:
+    weighted = one.name == "throughput" and any(service.weight != 1 for service in plan.inputs.services)
+    return f"{one.name}: {amount(one.value, one.unit)}" + (", each by its model's weight" if weighted else "")
 
 
 def _survival_line(survival: Survival) -> str:
