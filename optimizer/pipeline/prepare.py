@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.mixtures import mixtures
+from optimizer.cost.orders import Place
 from optimizer.cost.shapes import Market, Prices, Shape, shapes
 from optimizer.cost.shortfall import shortfall, smallest_replica
 from optimizer.errors import InfeasibleError, InputError
@@ -176,13 +177,8 @@ def _offer(
     if len(usable) == 1:
         return _Offer(market, tried, priced)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
-
-    def whole() -> Iterator[Layout]:
-        """Yield the layouts whose stages hold all of attention: others stay on GPUs of one type."""
-        every = _layouts(request, market.role, most, labels)
-        yield from (layout for layout in every if layout.attn_dp * layout.dcp == 1)
-
-    mixed = mixtures(topology, classes, whole, market, priced, usable, unknown.add)
+    place = Place(topology, tuple(classes), market, unknown.add)
+    mixed = mixtures(place, lambda: _layouts(request, market.role, most, labels), priced, usable)
     return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
 
 

@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from optimizer.cost.mixtures import MOST_STAGES, Mixtures
+from optimizer.cost.mixtures import Mixtures
+from optimizer.cost.orders import MOST_STAGES
 from optimizer.errors import UnknownRateError
 from optimizer.inputs.workload import Role
 from optimizer.layout import MOST_ANY, Layout, layouts
 from optimizer.pipeline.request import Request
 from optimizer.topology.classes import NodeClass
 from optimizer.topology.footprints import FEW, FEW_CLASSES, MOST, Footprint, all_tried
+
+BOUNDED = "pipelines over several GPU types:"
+"""How the note begins that says that not all of them were tried."""
 
 
 @dataclass
@@ -73,11 +77,13 @@ def scope(
 
 
 def mixed_scope(mixed: Mixtures) -> Iterator[str]:
-    """Yield which pipelines over several GPU types were tried for one model, and why not all."""
+    """Yield which pipelines over several GPU types were tried for one model, where not all were."""
+    if mixed.every:
+        return
     if not mixed.short:
-        yield "no pipeline over several GPU types was tried: no type is short of GPUs for replicas of its own"
+        yield f"{BOUNDED} none was tried, no type is short of GPUs for replicas of its own"
     elif mixed.fitting:
         yield (
-            f"pipelines over several GPU types: {mixed.priced} of {mixed.fitting} orders of types that fit were "
-            f"priced, each type's stages in a row by memory bandwidth, up to {MOST_STAGES} stages, layers by load"
+            f"{BOUNDED} {mixed.priced} of {mixed.fitting} orders of types that fit were priced, each type's stages in "
+            f"a row by memory bandwidth, up to {MOST_STAGES} stages, layers split by load"
         )

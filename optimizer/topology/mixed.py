@@ -1,7 +1,7 @@
 """Where the ranks of a replica can sit whose stages are on GPUs of several types, each stage on one type.
 
 Either every node holds equally many of its GPUs, as with one type, or every run of stages of one type is dealt out over
-the fewest nodes that hold it, equally among them: runs may then take more or fewer GPUs of a node than others.
+nodes of its own, equally among them: runs may then take more or fewer GPUs of a node than others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,32 +19,30 @@ Cut = tuple[tuple[str, int], ...]
 
 
 def mixed_footprints(
-    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks_per_stage: int, *, joined: bool
+    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks_per_stage: int, *, joined: bool, every: bool = False
 ) -> Iterator[Footprint]:
-    """Yield footprints of a replica whose stages sit on these types, in a fixed order; ``joined`` as for one type."""
+    """Yield footprints of a replica whose stages sit on these types, in a fixed order; ``joined`` as for one type.
+
+    ``every``: all of them, runs of stages over any number of nodes in any order included.
+    """
     label = told(counts_of(gpu_types, ranks_per_stage))
-    for cuts in _ways_to_cut(classes, gpu_types, ranks_per_stage, joined=joined):
-        for slots in islice(_slots(classes, cuts), MOST):
+    for cuts in _ways_to_cut(classes, gpu_types, ranks_per_stage, joined=joined, every=every):
+        found = _slots(classes, cuts, every=every)
+        for slots in found if every else islice(found, MOST):
             yield Footprint(label, ranks_per_stage, slots, tuple(gpu_types))
 
 
-def all_mixed_tried(
-    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks_per_stage: int, *, joined: bool
-) -> bool:
-    """Return whether ``mixed_footprints`` leaves out none that it has a way to cut for."""
-    cuts = _ways_to_cut(classes, gpu_types, ranks_per_stage, joined=joined)
-    return all(len(tuple(islice(_slots(classes, cut), MOST + 1))) <= MOST for cut in cuts)
-
-
 def _ways_to_cut(
-    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks: int, *, joined: bool
+    classes: Sequence[NodeClass], gpu_types: Sequence[str], ranks: int, *, joined: bool, every: bool
 ) -> Iterator[tuple[Cut, ...]]:
     """Yield what each node is to hold, fewest nodes first."""
     nodes = sum(len(c.nodes) for c in classes) if joined else 1
     equal = (_dealt(gpu_types, ranks, n) for n in _divisors(len(gpu_types) * ranks, ranks))
     runs = [tuple(run) for _, run in groupby(gpu_types)]
-    fewest = [_least(classes, [_dealt(run, ranks, n) for n in _divisors(len(run) * ranks, ranks)]) for run in runs]
-    found = dict.fromkeys((*equal, tuple(cut for cuts in fewest for cut in cuts)))
+    options = [[_dealt(run, ranks, n) for n in _divisors(len(run) * ranks, ranks)] for run in runs]
+    options = options if every else [[_least(classes, dealt)] for dealt in options]
+    by_run = (tuple(cut for cuts in chosen for cut in cuts) for chosen in product(*options))
+    found = dict.fromkeys((*equal, *by_run))
     yield from sorted((cuts for cuts in found if len(cuts) <= nodes), key=len)
 
 
@@ -74,12 +72,15 @@ def _held_by_any(classes: Sequence[NodeClass], cut: Cut) -> bool:
     return any(_fillings(node_class, cut) for node_class in classes)
 
 
-def _slots(classes: Sequence[NodeClass], cuts: Sequence[Cut]) -> Iterator[tuple[Slot, ...]]:
-    """Yield the slots of every footprint: nodes of classes in their order where they are to hold the same."""
+def _slots(classes: Sequence[NodeClass], cuts: Sequence[Cut], *, every: bool) -> Iterator[tuple[Slot, ...]]:
+    """Yield the slots of footprints; unless ``every``, nodes that are to hold the same come in order of classes."""
     known = {(i, cut): _fillings(c, cut) for i, c in enumerate(classes) for cut in dict.fromkeys(cuts)}
     runs = [(cut, len(list(run))) for cut, run in groupby(cuts)]
     usable = [[i for i in range(len(classes)) if known[i, cut]] for cut, _ in runs]
-    picks = (combinations_with_replacement(able, n) for able, (_, n) in zip(usable, runs, strict=True))
+    picks = (
+        product(able, repeat=n) if every else combinations_with_replacement(able, n)
+        for able, (_, n) in zip(usable, runs, strict=True)
+    )  # fmt: skip
     for picked in product(*picks):
         chosen = [index for group in picked for index in group]
         if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
