@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.compare import candidate_label, fixed_bytes, replica_groups, service_names, workload_of
+from optimizer.compare import candidate_label, fixed_bytes, is_apart, replica_groups, service_names, workload_of
+from optimizer.cost.quantities import Estimate
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Candidate, Plan, Replica
 from optimizer.report.models import tokens_held
@@ -140,15 +141,19 @@ def names(candidates: Sequence[Candidate], among: Sequence[Candidate]) -> list[s
 
 
 def load(plan: Plan, found: Sequence[Curve], what: str) -> Chart:
-    """Return throughput or TPOT of the chosen layouts against requests in flight, with objectives and chosen point."""
-    is_rate = what == "throughput"
+    """Return throughput or TPOT of the chosen layouts against requests in flight, with objectives and chosen point.
+
+    Throughput is in requests/s where some replicas only prefill; those have no TPOT.
+    """
+    is_rate, apart = what == "throughput", is_apart(plan)
+    unit = "requests/s" if apart else "tokens/s"
     data: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = []
-    for number, curve in enumerate(found):
+    for number, curve in enumerate(c for c in found if is_rate or c.group.one.role != "prefill"):
         colour, label = GROUPS[number % len(GROUPS)], curve.group.label
         xs = [point.concurrency for point in curve.points]
-        ys = [point.output_tokens_per_s * curve.group.dp if is_rate else point.tpot_s for point in curve.points]
-        shown = "%{y:,.4g} tokens/s" if is_rate else "%{y:.3s}s"
+        ys = [_rate(point, apart=apart) * curve.group.dp if is_rate else point.tpot_s for point in curve.points]
+        shown = f"%{{y:,.4g}} {unit}" if is_rate else "%{y:.3s}s"
         hover = f"{label}<br>%{{x}} requests a replica: {shown}<extra></extra>"
         data.append({"type": "scatter", "mode": "lines+markers", "name": label, "x": xs, "y": ys,
                      "line": {"color": colour}, "hovertemplate": hover})  # fmt: skip
@@ -158,7 +163,7 @@ def load(plan: Plan, found: Sequence[Curve], what: str) -> Chart:
                      "showlegend": number == 0, "hovertemplate": hover})  # fmt: skip
         rows += [(label, f"{x}", f"{y:,.1f}" if is_rate else show_seconds(y)) for x, y in zip(xs, ys, strict=True)]
     title = "Throughput against load" if is_rate else "TPOT against load"
-    axis = "output tokens/s" if is_rate else "TPOT"
+    axis = "TPOT" if not is_rate else unit if apart else "output tokens/s"
     layout: dict[str, object] = {
         "xaxis": {"title": {"text": "requests in flight, each replica"}, "type": "log", "dtick": 0.30103},
         "yaxis": {"title": {"text": axis}, "rangemode": "tozero", **({} if is_rate else SECONDS)},
@@ -168,6 +173,10 @@ def load(plan: Plan, found: Sequence[Curve], what: str) -> Chart:
         layout |= {"shapes": [_bound(at) for at, _ in bounds], "annotations": [_bound_label(*one) for one in bounds]}
     says = "The chosen layout at every load that fits its memory; the star is the chosen point."
     return Chart(what, title, says, tuple(data), layout, ("replicas", "requests each", axis), tuple(rows))
+
+
+def _rate(point: Estimate, *, apart: bool) -> float:
+    return point.requests_per_s if apart else point.output_tokens_per_s
 
 
 def _bounds(plan: Plan) -> list[tuple[float, str]]:
@@ -235,6 +244,8 @@ def pareto(plan: Plan, service: int) -> Chart:
         for name, one in zip(names(ordered, told), ordered, strict=True)
     )
     says = "Every layout that fits, each as equal replicas by itself; on the dotted line nothing is better in both."
+    if any(one.role == "decode" for one in told):
+        says += " Those for decode: as if all prompts came to them computed."
     heads = ("layout", "TPOT", "tokens/s", "on the front")
     key, of = _of(plan, service)
     return Chart(f"pareto{key}", f"All candidates{of}", says, (line, *dots), layout, heads, rows)

@@ -74,7 +74,7 @@ def _limits(plan: Plan, curve: Curve) -> Iterator[str]:
     elif more is None:
         yield f"{label}: the engine's limit binds: max_num_seqs {curve.limit} by default on this GPU"
     elif not meets_slo(more, workload_of(plan, curve.group.one)):
-        times = f"TTFT {show_seconds(more.ttft_s)}, TPOT {show_seconds(more.tpot_s)}"
+        times = f"TTFT {show_seconds(more.ttft_s)}" + (f", TPOT {show_seconds(more.tpot_s)}" if more.tpot_s else "")
         yield f"{label}: the service objectives bind: {more.concurrency} requests would have {times}"
     phase = "prefill" if curve.group.one.role == "prefill" else "decode"
     parts = getattr(now.breakdown, phase)
