@@ -22,7 +22,7 @@ from optimizer.inputs import presets
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
-from optimizer.layout import Layout, layouts
+from optimizer.layout import Layout, layouts, refuses_hand_over
 from optimizer.topology.bandwidth import reservations, wiring
 from optimizer.topology.exits import kept_free, leaving
 from optimizer.topology.graph import Gpu, Topology
@@ -63,6 +63,8 @@ def replicas(
     usable = [gpu for gpu in topology.gpus if gpu.placeable]
     every = layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name)
     for layout in every:
+        if refuses_hand_over(layout, workload.engine.name, role) is not None:
+            continue
         if layout.pcp == 1 or role == "prefill" or (role == "both" and (first_token or workload.slo.ttft is not None)):
             for gpus in seatings(usable, classes, layout):
                 yield from price(layout, gpus)
