@@ -77,7 +77,8 @@ def _key(shape: Shape) -> Key:
 def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
     """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
     for of, meets in ((instance, True), (_without_demand(instance), False)):
-        kept = essential(replace(of, columns=tuple(options)))
+        whole = options[0].role == "both"  # a phase by itself has no partners, without which none of it is essential
+        kept = essential(replace(of, columns=tuple(options))) if whole else tuple(options)
         choice = _packed(replace(of, columns=kept))
         if choice is not None:
             copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
