@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import le, sub
 
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.failures import told_apart
@@ -24,9 +25,9 @@ def essential(instance: Instance) -> tuple[Column, ...]:
     while len(kept) < before:  # a column less may leave others with partners that no longer differ
         before, known = len(kept), partners(kept, instance.loads)
         kept = undominated(kept, beats(instance, known))
-    for service, load in enumerate(instance.loads):
-        if counts_only_rates(instance, load):
-            kept = unsplittable(kept, service, partners(kept, instance.loads))
+        for service, load in enumerate(instance.loads):
+            if counts_only_rates(instance, load):
+                kept = unsplittable(kept, service, partners(kept, instance.loads))
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 
@@ -75,6 +76,9 @@ def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
 Taken = tuple[int, tuple[int, ...]]
 """GPUs of each island of one node of a class."""
 
+Density = tuple[tuple[str, float], ...]
+"""The part of each boundary of a node that is set aside, for one GPU of a piece."""
+
 Bundle = tuple[tuple[Piece, int], ...]
 """Pieces on different nodes and how many there are of each, in order; ``nodes`` of a piece is set to 1."""
 
@@ -82,9 +86,9 @@ Bundle = tuple[tuple[Piece, int], ...]
 def unsplittable(columns: Sequence[Column], service: int, known: Partners) -> tuple[Column, ...]:
     """Return the columns, without those of a service that are worth no more than smaller replicas on the same GPUs.
 
-    A replica may be replaced by replicas of its role that sit inside its pieces, or that share its pieces out among
-    them: they need no other GPUs, reserve no more on any link, and still sit on different nodes. With prefill and
-    decode apart, only by such as may be paired with every replica of the other phase.
+    A replica may be replaced by replicas of its role that sit inside its pieces and reserve no more for each GPU, or
+    that share its pieces out among them: they need no other GPUs and links, and still sit on different nodes. With
+    prefill and decode apart, only by such as may be paired with every replica of the other phase.
     """
     divides, worth = freely_divisible(columns), {role: _Worth({}, {}, {}, {}) for role in ROLES}
     kept = []
@@ -107,11 +111,11 @@ class _Worth:
     Replicas come by size, so nothing smaller than the present one is learned later: sums of such are kept.
     """
 
-    inside: dict[Taken, float]
-    """Of replicas that sit on one node and reserve nothing."""
+    inside: dict[tuple[Taken, Density], float]
+    """Of replicas that sit on one node."""
     across: dict[Piece, dict[Bundle, float]]
     """Of replicas that use the links of several nodes inside a leaf group, by the first of their pieces."""
-    rests: dict[Taken, float]
+    rests: dict[tuple[Taken, Density], float]
     """What is left of larger pieces, summed up once."""
     parts: dict[Bundle, float]
     """What is left of larger bundles, summed up once."""
@@ -121,8 +125,8 @@ class _Worth:
         first, rate = column.pieces[0], column.point.requests_per_s
         if column.leaf_shares:
             return
-        if len(column.pieces) == 1 and not first.shares:
-            taken = (first.node_class, first.counts)
+        if len(column.pieces) == 1:
+            taken = (first.node_class, first.counts), _density(first)
             self.inside[taken] = max(self.inside.get(taken, 0.0), rate)
             return
         bundle = _bundle(column)
@@ -136,7 +140,7 @@ class _Worth:
     def _over(self, bundle: Bundle) -> float:
         """Return the most requests/s over a bundle: its first piece by itself, or in one of the replicas across."""
         (first, _), *_ = bundle
-        reached = self._on((first.node_class, first.counts)) + self._left(_less(bundle, ((first, 1),)))
+        reached = self._on((first.node_class, first.counts), _density(first)) + self._left(_less(bundle, ((first, 1),)))
         for part, rate in self.across.get(first, {}).items():
             if _within(part, bundle):
                 reached = max(reached, rate + self._left(_less(bundle, part)))
@@ -149,20 +153,35 @@ class _Worth:
             self.parts[bundle] = self._over(bundle)
         return self.parts[bundle]
 
-    def _on(self, whole: Taken) -> float:
-        """Return the most requests/s inside one piece."""
+    def _on(self, whole: Taken, spare: Density) -> float:
+        """Return the most requests/s inside one piece, of replicas that reserve no more than ``spare`` for each GPU."""
         node_class, counts = whole
-        reached = self.inside.get(whole, 0.0)
-        for (other_class, part), rate in self.inside.items():
-            if other_class == node_class and part != counts and all(p <= c for p, c in zip(part, counts, strict=True)):
-                left = tuple(c - p for c, p in zip(counts, part, strict=True))
-                reached = max(reached, rate + self._rest((node_class, left)))
+        reached = 0.0
+        for ((other_class, part), needed), rate in self.inside.items():
+            if other_class == node_class and all(map(le, part, counts)) and _is_spared(needed, spare):
+                left = tuple(map(sub, counts, part))
+                reached = max(reached, rate + (self._rest((node_class, left), spare) if any(left) else 0.0))
         return reached
 
-    def _rest(self, left: Taken) -> float:
-        if left not in self.rests:
-            self.rests[left] = self._on(left)
-        return self.rests[left]
+    def _rest(self, left: Taken, spare: Density) -> float:
+        if (left, spare) not in self.rests:
+            self.rests[left, spare] = self._on(left, spare)
+        return self.rests[left, spare]
+
+
+def _density(piece: Piece) -> Density:
+    """Return what a piece sets aside on each boundary, for each of its GPUs."""
+    gpus = sum(piece.counts)
+    return tuple((place, share / gpus) for place, share in piece.shares if share > 0)
+
+
+def _is_spared(needed: Density, spare: Density) -> bool:
+    """Whether no boundary is needed more, for each GPU, than is set aside: then no sum over GPUs is more either."""
+    given = dict(spare)
+    return all(density <= given.get(place, 0.0) * (1 + _ROUNDING) for place, density in needed)
+
+
+_ROUNDING = 1e-9
 
 
 def _bundle(column: Column) -> Bundle:
