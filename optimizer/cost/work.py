@@ -153,15 +153,23 @@ def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> Laye
         experts=experts,
         elementwise_bytes_per_token=_elementwise(model, layer, layout),
         kernels=kernels,
-        launches=kernels + (_MLA_PREFILL_LAUNCHES if latent else 0),
+        launches=kernels + _eager_launches(reduces, routed=experts is not None, latent=latent),
         pieces=_PIECES + fp8_kv + (_MLA_PIECES if latent else 0),
         all_reduces=reduces,
         exchanges=1 if shares else 0,
     )
 
 
-_MLA_PREFILL_LAUNCHES = 20
-"""Small operations more per layer to expand, concatenate and pad keys and values (vLLM's MLA prefill)."""
+def _eager_launches(reduces: int, *, routed: bool, latent: bool) -> int:
+    """Return what the host launches in a layer beyond a graph's kernels.
+
+    The input of each all-reduce is copied into the buffer that peers read (vLLM's custom all-reduce). Fused experts
+    clear their counts and pad the sorted rows. MLA prefill expands, concatenates and pads keys and values.
+    """
+    return reduces + (_EXPERT_LAUNCHES if routed else 0) + (_MLA_PREFILL_LAUNCHES if latent else 0)
+
+
+_EXPERT_LAUNCHES, _MLA_PREFILL_LAUNCHES = 2, 18
 
 _PIECES = 3
 """The next captured piece, the cache write, attention."""

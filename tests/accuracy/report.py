@@ -156,8 +156,9 @@ def own_sections() -> list[str]:
 ABOUT = """\
 In-sample: 21 constants were fitted to these rows (kv_tokens: none). Left out: each model's rows predicted by a fit
 that saw none of them. Read the left-out column as optimistic. It refits constants only: the form of the model, the
-launch counts of MLA prefill and of piecewise steps, and the experts hit by DeepSeek-V2-Lite were set with all rows
-in sight; the weight that pulls the fit to its priors was chosen among 0.03, 0.05, 0.08 and 0.1 by this very column.
+launch counts of fused experts, MLA prefill, all-reduces and piecewise steps, and the experts hit by DeepSeek-V2-Lite
+were set with all rows in sight; the weight that pulls the fit to its priors was chosen among 0.03, 0.05, 0.08 and 0.1
+by this very column.
 With today's form it reads, for ttft / tpot / batch prefill / closed loop: 8.9 / 2.5 / 7.2 / 3.1 % at 0.03, 7.9 /
 2.4 / 4.8 / 3.3 % at 0.05, and what the table shows at 0.1: ttft and batch prefill depend on that choice. The priors
 of the host come from earlier fits to the same rows. Kernel priors come from independent tables. Bound / measured:
@@ -168,15 +169,17 @@ what the datasheet's bandwidth and FLOP rate alone would take, over what it took
 UNEXPLAINED = """\
 What remains unexplained: the host. First tokens of short prompts are bound by kernel launches, and the runs shared one
 host: launches took 0.5 ms a layer under TP2 and 1.0 under TP4 (inferred from the first tokens), and the FP8 run took
-15 ms for 128 tokens that 16-bit weights prefill in 9. No constant per launch fits all; one is kept, in the middle. TTFT
-misses its bar of 6 %. DeepSeek-V2-Lite ran with dummy weights, and its decode reads far fewer experts than even routing
-would: 10 of 64 are taken as hit in these rows (scanned 6, 8, 10; never used in planning; why it is so was not checked
-in the engine). Its rows say little about a real DeepSeek.""".splitlines()
+15 ms for 128 tokens that 16-bit weights prefill in 9. That is no property of FP8: on the H100 host below it takes no
+longer than 16-bit weights. No constant per launch fits all; one is kept, in the middle. TTFT misses its bar of 6 %.
+DeepSeek-V2-Lite ran with dummy weights, and its decode reads far fewer experts than even routing would: 10 of 64 are
+taken as hit in these rows (scanned 6, 8, 10; never used in planning; why it is so was not checked in the engine). Its
+rows say little about a real DeepSeek.""".splitlines()
 
 
 UNSEEN_ABOUT = """\
-The prices stood before these rows did, and nothing was fitted to them: the H100's constants come from kernel tables,
-the host's are those of the H200 runs' host. Two models (Llama-3.2-3B, Qwen3-8B) are in no engine run that was fitted
+No constant was fitted to them: the H100's come from kernel tables, the host's are those of the H200 runs' host. The
+prices stood before these rows did, but for launches: two more for experts and one for each all-reduce were counted
+with runs on such a host in sight. Two models (Llama-3.2-3B, Qwen3-8B) are in no engine run that was fitted
 to. How it was measured: tests/accuracy/measure/README.md.""".splitlines()
 
 
