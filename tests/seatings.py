@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import permutations
+from itertools import combinations, groupby, permutations, product
 
 from optimizer.cost.attention_replicas import misseated
-from optimizer.cost.case import Case
+from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import concurrencies
 from optimizer.cost.quantities import Estimate
@@ -68,6 +68,19 @@ def replicas(
         if layout.pcp == 1 or role == "prefill" or (role == "both" and (first_token or workload.slo.ttft is not None)):
             for gpus in seatings(usable, classes, layout):
                 yield from price(layout, gpus)
+    engine = presets.load_engine(workload.engine.name)
+    mixes = version_facts(engine, workload.engine.version or engine.latest).several_gpu_types
+    for layout in every if mixes and role == "both" else ():
+        if layout.attn_dp == layout.dcp == layout.pcp == 1 < layout.pp:
+            for gpus in mixed_seatings(usable, classes, layout):
+                for split in splits(model.num_layers, layout.pp):
+                    yield from price(replace(layout, layers_per_stage=split), gpus)
+
+
+def splits(layers: int, stages: int) -> Iterator[tuple[int, ...]]:
+    """Yield every way to give each stage one layer or more."""
+    for cuts in combinations(range(1, layers), stages - 1):
+        yield tuple(end - first for first, end in zip((0, *cuts), (*cuts, layers), strict=True))
 
 
 def of_services(
@@ -90,15 +103,16 @@ def _pricer(
     surely = workload.model_copy(update={"margin": 0.0})
 
     @cache
-    def points(layout: Layout, gpu_type: str, paths: Wiring) -> tuple[Estimate, ...]:
-        spec = topology.cluster.gpus[gpu_type]
-        calibration = presets.load_calibration(spec)
+    def points(layout: Layout, gpu_types: tuple[str, ...], paths: Wiring) -> tuple[Estimate, ...]:
+        specs = [topology.cluster.gpus[gpu_type] for gpu_type in gpu_types]
+        spec = min(specs, key=lambda one: one.memory)
+        first, *further = [Hardware(one, presets.load_calibration(one)) for one in specs]
         priced = []
         most, shared = choice.max_num_seqs or most_sequences(facts, spec), layout.attn_dp
         for n in concurrencies(workload, most * shared, attention_replicas=shared):
             of_one, ranks = math.ceil(n / shared), layout.world_size
             settings = resolve(choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp)
-            case = Case(model, layout, spec, paths, settings, facts, calibration)
+            case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
             priced.append(_worse(estimate(case, surely, n, role), workload.margin))
         return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
 
@@ -121,7 +135,8 @@ def _pricer(
                 topology, [ids[first : first + size] for first in range(0, len(ids), size)], layout, paths.group
             ):
                 continue
-            for point in points(layout, gpus[0].type, paths):
+            runs = tuple(gpu_type for gpu_type, _ in groupby(gpu.type for gpu in gpus))
+            for point in points(layout, runs, paths):
                 yield Seated(layout, gpus, share, reserved, point, role=role)
 
     return price
@@ -163,6 +178,49 @@ def seatings(usable: Sequence[Gpu], classes: Sequence[tuple[str, ...]], layout: 
                     yield from _filled(chosen, layout, kind, 0)
 
 
+def mixed_seatings(
+    usable: Sequence[Gpu], classes: Sequence[tuple[str, ...]], layout: Layout
+) -> Iterator[tuple[Gpu, ...]]:
+    """Yield the GPUs of all ranks where stages sit on several types, those of one type in a row.
+
+    Every node holds equally many, or each type has nodes of its own and equally many on each of them.
+    """
+    kind = {gpu: index for index, ids in enumerate(classes) for gpu in ids}
+    by_node: dict[str, list[Gpu]] = {}
+    for gpu in usable:
+        by_node.setdefault(gpu.node, []).append(gpu)
+    names = sorted({gpu.type for gpu in usable})
+    for order in (o for n in range(2, min(3, layout.pp) + 1) for o in permutations(names, n)):
+        for counts in splits(layout.pp, len(order)):
+            runs = [n * layout.ranks_per_stage for n in counts]
+            types = [t for t, n in zip(order, runs, strict=True) for _ in range(n)]
+            for sizes in _dealt(layout.world_size, runs, len(by_node)):
+                for chosen in permutations(by_node.values(), len(sizes)):
+                    yield from _typed(chosen, sizes, types, layout, kind)
+
+
+def _dealt(ranks: int, runs: Sequence[int], nodes: int) -> set[tuple[int, ...]]:
+    """Return how many ranks each node holds: equally many, or each run over some nodes of its own."""
+    equal = [(ranks // n,) * n for n in range(1, nodes + 1) if ranks % n == 0]
+    each = [[(run // n,) * n for n in range(1, nodes + 1) if run % n == 0] for run in runs]
+    apart = [tuple(size for sizes in chosen for size in sizes) for chosen in product(*each)]
+    return {sizes for sizes in (*equal, *apart) if len(sizes) <= nodes}
+
+
+def _typed(
+    nodes: Sequence[Sequence[Gpu]], sizes: Sequence[int], types: Sequence[str], layout: Layout, kind: Mapping[str, int]
+) -> Iterator[tuple[Gpu, ...]]:
+    """Yield the ways to seat so many ranks on each node, each on a GPU of its type."""
+    if not nodes:
+        yield ()
+        return
+    first = layout.world_size - sum(sizes)
+    stages = [rank // layout.ranks_per_stage for rank in range(first, first + sizes[0])]
+    for here in _arranged(nodes[0], stages, kind, types=types[: sizes[0]]):
+        for rest in _typed(nodes[1:], sizes[1:], types[sizes[0] :], layout, kind):
+            yield here + rest
+
+
 def _filled(
     nodes: Sequence[Sequence[Gpu]], layout: Layout, kind: Mapping[str, int], first: int
 ) -> Iterator[tuple[Gpu, ...]]:
@@ -177,21 +235,22 @@ def _filled(
 
 
 def _arranged(
-    free: Sequence[Gpu], stages: Sequence[int], kind: Mapping[str, int], after: int = 0
+    free: Sequence[Gpu], stages: Sequence[int], kind: Mapping[str, int], after: int = 0, types: Sequence[str] = ()
 ) -> Iterator[tuple[Gpu, ...]]:
     """Yield a GPU for each rank of a node, given the ranks' stages; of equal free GPUs the first is taken.
 
     Ranks of one stage come class by class (``after``: not before this one): their order within is no choice.
+    ``types``: of each rank's GPU, where it matters.
     """
     if not stages:
         yield ()
         return
     for index, gpu in enumerate(free):
         own = kind[gpu.id]
-        if own < after or any(kind[other.id] == own for other in free[:index]):
+        if (types and gpu.type != types[0]) or own < after or any(kind[other.id] == own for other in free[:index]):
             continue
         same = len(stages) > 1 and stages[1] == stages[0]
-        for rest in _arranged([*free[:index], *free[index + 1 :]], stages[1:], kind, own if same else 0):
+        for rest in _arranged([*free[:index], *free[index + 1 :]], stages[1:], kind, own if same else 0, types[1:]):
             yield (gpu, *rest)
 
 

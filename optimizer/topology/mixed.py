@@ -37,20 +37,18 @@ def _ways_to_cut(
 ) -> Iterator[tuple[Cut, ...]]:
     """Yield what each node is to hold, fewest nodes first."""
     nodes = sum(len(c.nodes) for c in classes) if joined else 1
-    equal = (_dealt(gpu_types, ranks, n) for n in _divisors(len(gpu_types) * ranks, ranks))
+    equal = (_dealt(gpu_types, ranks, n) for n in _divisors(len(gpu_types) * ranks))
     runs = [tuple(run) for _, run in groupby(gpu_types)]
-    options = [[_dealt(run, ranks, n) for n in _divisors(len(run) * ranks, ranks)] for run in runs]
+    options = [[_dealt(run, ranks, n) for n in _divisors(len(run) * ranks)] for run in runs]
     options = options if every else [[_least(classes, dealt)] for dealt in options]
     by_run = (tuple(cut for cuts in chosen for cut in cuts) for chosen in product(*options))
     found = dict.fromkeys((*equal, *by_run))
     yield from sorted((cuts for cuts in found if len(cuts) <= nodes), key=len)
 
 
-def _divisors(gpus: int, ranks: int) -> Iterator[int]:
-    """Yield over how many nodes so many GPUs can be dealt, each holding whole stages or an equal part of one."""
-    for n in range(1, gpus + 1):
-        if gpus % n == 0 and ((gpus // n) % ranks == 0 or ranks % (gpus // n) == 0):
-            yield n
+def _divisors(gpus: int) -> Iterator[int]:
+    """Yield over how many nodes so many GPUs can be dealt out equally."""
+    yield from (n for n in range(1, gpus + 1) if gpus % n == 0)
 
 
 def _dealt(gpu_types: Sequence[str], ranks: int, nodes: int) -> tuple[Cut, ...]:

@@ -81,6 +81,8 @@ def engine_takes_several_types(evidence: Evidence) -> Iterator[str]:
         engine = claim.replica.engine
         if claim.facts is not None and not claim.facts.several_gpu_types:
             yield f"{claim.name}: {engine.name} {engine.version} is not known to run over {claim.replica.gpu_type}"
+        if len(set(claim.sections)) < len(claim.sections):
+            yield f"{claim.name}: stages of one type are not in a row: {', '.join(claim.types)}"
         specs = [claim.spec_of(stage) for stage in range(len(claim.types))]
         if len(vendors := {spec.vendor for spec in specs if spec is not None}) > 1:
             yield f"{claim.name}: GPUs of {' and '.join(sorted(vendors))} do not work together"
