@@ -5,6 +5,7 @@ from optimizer.export.artifact import MARK, Artifact
 from optimizer.export.launch.kubernetes import (
     TOKEN_SECRET,
     Document,
+    check_seats,
     claim,
     claims_devices,
     labels,
@@ -25,6 +26,8 @@ _MOST_ROLES = 10
 def export(plan: Plan) -> tuple[Artifact, ...]:
     """Return the objects of every replica, services and a README."""
     started = launches(plan)
+    for launch in started:
+        check_seats(launch)
     files: list[Artifact] = []
     places = {head.number: f"{head.name}.yaml" for head in heads(started)}
     for own in pools(heads(started)):

@@ -5,8 +5,9 @@ faster than the slowest one so far, until nothing is left. Plans of the same thr
 out at the end. Against GPUs as well: for every number of GPUs that makes a difference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 from optimizer.compare import replica_groups
@@ -14,10 +15,11 @@ from optimizer.curves import TradeOff
 from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Choice, Limits, choose
+from optimizer.inputs.workload import ROLES
 from optimizer.pipeline.planned import planned
 from optimizer.pipeline.prepare import Prepared, asked_with, prepare
 from optimizer.pipeline.request import Progress, Request, silent
-from optimizer.plan import Plan
+from optimizer.plan import Plan, Replica
 
 Axis = Literal["tpot", "gpus"]
 
@@ -64,6 +66,8 @@ def _level(request: Request, known: Prepared, most_gpus: int, *, by_tpot: bool) 
     while columns:
         instance = replace(known.instance, columns=columns, max_gpus=most_gpus)
         instance = replace(instance, columns=essential(instance))
+        if not instance.columns:  # what only prefills has no TPOT, and no partner left
+            return
         choice = choose(instance, limits, silent)
         if choice is None:
             return
@@ -91,9 +95,17 @@ def _of_plan(plan: Plan, slowest_s: float) -> TradeOff:
     objective, totals = plan.objective, plan.totals
     return TradeOff(
         status=plan.status, output_tokens_per_s=objective.value, bound=objective.bound, gap=objective.gap,
-        tpot_s=slowest_s, ttft_s=max(r.estimate.ttft_slo_s for r in plan.replicas), gpus=totals.gpus,
+        tpot_s=slowest_s, ttft_s=max(_ttfts(plan.replicas)), gpus=totals.gpus,
         cost_per_h=totals.cost_per_h, layout=" + ".join(group.label for group in replica_groups(plan)),
     )  # fmt: skip
+
+
+def _ttfts(replicas: Sequence[Replica]) -> Iterator[float]:
+    """Yield the TTFT of every replica that does both phases, and of every pair of those apart."""
+    by_role = {role: [r.estimate for r in replicas if r.role == role] for role in ROLES}
+    yield from (whole.ttft_slo_s for whole in by_role["both"])
+    for first, then in product(by_role["prefill"], by_role["decode"]):
+        yield first.ttft_slo_s + max(first.transfer_s, then.transfer_s) + then.ttft_slo_s
 
 
 def _undominated(found: list[_Found], axes: frozenset[Axis]) -> list[_Found]:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from optimizer.curves import Capacity, Need, TradeOff
-from optimizer.inputs.workload import WorkloadSpec
+from optimizer.inputs.workload import ROLES, WorkloadSpec
 from optimizer.report.models import workload_line
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs
 from optimizer.units import show_number, show_seconds
@@ -51,10 +51,16 @@ def _need_row(need: Need, most: int, screen: Screen) -> tuple[str, ...]:
 
 
 def short(layout: str) -> str:
-    """Return "4 x tp4 + 1 x tp2": replicas in short, without what they all share."""
-    parts = [part.split(" ", 3) for part in layout.split(" + ")]
-    shared = len({tuple(part[3:]) for part in parts}) == 1
-    return " + ".join(" ".join(part[:3] if shared else part) for part in parts)
+    """Return "4 x tp4 + 1 x tp2", with roles: replicas in short, without what they all share."""
+    parts = [named(part.split(" ")) for part in layout.split(" + ")]
+    shared = len({rest for _, rest in parts}) == 1
+    return " + ".join(name if shared else f"{name} {rest}" for name, rest in parts)
+
+
+def named(words: Sequence[str]) -> tuple[str, str]:
+    """Return how many of which layout in which role, and the rest of the words."""
+    end = 4 if words[3:4] and words[3] in ROLES else 3
+    return " ".join(words[:end]), " ".join(words[end:])
 
 
 def _proof(need: Need) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+from optimizer.cost.batch import Batch, is_captured, padded
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_reduce, link, part, volume_factor
 from optimizer.cost.operators import Matrix, Rate, gemm
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.step import Batch, is_captured, padded, stage_prices
+from optimizer.cost.step import stage_prices
 from optimizer.cost.work import LayerWork, work
 from optimizer.inputs.calibration import CollectiveFit
 from optimizer.report.facts import Fact, fact, source_of

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from optimizer.report.curve import named
 from optimizer.report.tables import columns
 from optimizer.units import show_seconds
 
@@ -48,5 +49,5 @@ def _line(axes: Sequence[str], row: Row) -> tuple[str, ...]:
     rate, ttft, tpot = row["output_tokens_per_s"], row["ttft_s"], row["tpot_s"]
     if not (isinstance(rate, float) and isinstance(ttft, float) and isinstance(tpot, float)):
         return (named, str(row["status"]), "-", "-", "-", "-")
-    layouts = "; ".join(" ".join(part.split()[:3]) for part in str(row["layout"]).split("; "))
+    layouts = "; ".join(named(part.split())[0] for part in str(row["layout"]).split("; "))
     return (named, layouts, str(row["gpus"]), f"{rate:,.0f}", show_seconds(ttft), show_seconds(tpot))

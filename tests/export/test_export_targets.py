@@ -108,6 +108,15 @@ def test_a_part_of_a_node_without_uuids_is_refused_where_a_device_plugin_chooses
     assert EXPORTERS[target](whole)
 
 
+def test_pairs_on_parts_of_a_node_without_uuids_are_refused_too() -> None:
+    pair = [
+        handmade.replica([("node01", [0, 1])], tp=2, role="prefill"),
+        handmade.replica([("node01", [2, 3])], tp=2, role="decode"),
+    ]
+    with pytest.raises(InputError, match="2 of the 8 GPUs of node01"):
+        EXPORTERS["lws"](handmade.plan(*pair))
+
+
 def test_a_lost_gpu_leaves_a_whole_node_of_seven() -> None:
     lost = {"match": {"node": "node[01-02]", "gpu": 7}, "state": "lost"}
     reserved = {"match": {"node": "node01", "gpu": 7}, "state": "reserved"}

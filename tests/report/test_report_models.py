@@ -12,6 +12,7 @@ from optimizer.cost.estimate import estimate
 from optimizer.inputs.workload import Role
 from optimizer.plan import Plan, Replica
 from optimizer.report.changes import changes
+from optimizer.report.curve import short
 from optimizer.report.explained import explain, stale
 from optimizer.report.facts import Fact, case_of, named
 from optimizer.report.loads import tips, tokens_per_s
@@ -102,6 +103,13 @@ def test_one_model_with_roles_apart_keeps_its_headline() -> None:
     one = one.model_copy(update={"replicas": replicas})
     assert headline(one) == "tiny on by-hand: TP1 x PP1 x DP1 prefill + TP1 x PP1 x DP1 decode, 2 GPUs"
     assert ratio_lines(one)[0] == ("ratio", "1 prefill : 1 decode replicas, 1 : 1 GPUs")
+
+
+def test_layouts_in_short_keep_their_roles() -> None:
+    apart = "6 x tp2 prefill bf16 on h200-sxm + 1 x tp4 decode bf16 on h200-sxm"
+    assert short(apart) == "6 x tp2 prefill + 1 x tp4 decode"
+    assert short("1 x tp4 bf16 on h200-sxm + 4 x tp2 prefill bf16 on h200-sxm") == "1 x tp4 + 4 x tp2 prefill"
+    assert short("2 x tp8 bf16 on a + 1 x tp2 fp8 on b") == "2 x tp8 bf16 on a + 1 x tp2 fp8 on b"
 
 
 def test_groups_say_role_and_model_where_there_are_several(two: Plan) -> None:
