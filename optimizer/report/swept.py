@@ -45,9 +45,9 @@ def swept(axes: Sequence[str], rows: Sequence[Row]) -> RenderableType:
 
 
 def _line(axes: Sequence[str], row: Row) -> tuple[str, ...]:
-    named = ", ".join("-" if row[axis] in (None, "") else str(row[axis]) for axis in axes)
+    axis_words = ", ".join("-" if row[axis] in (None, "") else str(row[axis]) for axis in axes)
     rate, ttft, tpot = row["output_tokens_per_s"], row["ttft_s"], row["tpot_s"]
     if not (isinstance(rate, float) and isinstance(ttft, float) and isinstance(tpot, float)):
-        return (named, str(row["status"]), "-", "-", "-", "-")
+        return (axis_words, str(row["status"]), "-", "-", "-", "-")
     layouts = "; ".join(named(part.split())[0] for part in str(row["layout"]).split("; "))
-    return (named, layouts, str(row["gpus"]), f"{rate:,.0f}", show_seconds(ttft), show_seconds(tpot))
+    return (axis_words, layouts, str(row["gpus"]), f"{rate:,.0f}", show_seconds(ttft), show_seconds(tpot))
