@@ -1,7 +1,5 @@
 """The solver against brute force on random small instances: same objective, same verdict when nothing fits."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 import pytest
@@ -10,7 +8,6 @@ from oracle import Answer, best
 from strategies import Instance, gpu_spec, instances
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node, seated
 
-from optimizer.cost.mixtures import Mixtures
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.cluster import (
     ClusterSpec,
@@ -67,35 +64,10 @@ def agree(plan: Plan | None, expected: Answer | None) -> None:
         assert found.tie <= expected.tie
 
 
-def beside(solved: Callable[[], Plan | None], expected: Answer | None) -> Plan | None:
-    """Return the solver's plan, of replicas on one GPU type each as the oracle's are.
-
-    A plan with a pipeline over several types is made only when it is no worse; it is then looked for again without.
-    """
-    plan = solved()
-    if plan is None or not any(replica.gpu_types for replica in plan.replicas):
-        return plan
-    assert check(plan) == ()
-    if expected is not None:
-        sign = -1 if plan.objective.name == "throughput" else 1
-        assert sign * plan.objective.value <= sign * expected.value + QUANTUM * len(plan.replicas) * expected.value
-    with one_type_each():
-        return solved()
-
-
-@contextmanager
-def one_type_each() -> Iterator[None]:
-    """Let no pipeline run over several GPU types."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("optimizer.pipeline.prepare"), "mixtures", lambda *_: Mixtures())
-        yield
-
-
 def compared(instance: Instance) -> None:
     """Assert that solver and oracle agree on an instance."""
     if any(gpu.placeable for gpu in build(instance.cluster).gpus):
-        expected = best(instance.cluster, instance.model, instance.workload, instance.objective)
-        agree(beside(lambda: planned(instance), expected), expected)
+        agree(planned(instance), best(instance.cluster, instance.model, instance.workload, instance.objective))
     else:
         with pytest.raises(InputError):
             planned(instance)

@@ -207,8 +207,9 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
     mine, its = plan.column.point, best.column.point
     match instance.objective:
         case "latency" | "ttft":
-            seconds = (mine.tpot_s, its.tpot_s) if instance.objective == "latency" else (mine.ttft_s, its.ttft_s)
-            amount = f"{seconds[0] / seconds[1] - 1:+.1%} {'TPOT' if instance.objective == 'latency' else 'TTFT'}"
+            decodes = instance.objective == "latency" and its.tpot_s > 0
+            seconds = (mine.tpot_s, its.tpot_s) if decodes else (mine.ttft_s, its.ttft_s)
+            amount = f"{seconds[0] / seconds[1] - 1:+.1%} {'TPOT' if decodes else 'TTFT'}"
         case "energy":
             amount = f"{plan.value - best.value:+,.0f} W of TDP"
         case "gpus" | "cost":
