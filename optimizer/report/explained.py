@@ -1,6 +1,7 @@
 """explain: the numbers of a plan, each traced to formula, inputs and calibration."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -81,9 +82,11 @@ class _Group:
 
 
 def _objective(plan: Plan) -> Fact:
-    objective = plan.objective
+    objective, goal = plan.objective, _GOALS[plan.objective.name]
+    if objective.name == "throughput" and any(service.weight != 1 for service in plan.inputs.services):
+        goal += "; tokens count by their model's weight"
     return fact(
-        objective.name, objective.value, amount(objective.value, objective.unit), _GOALS[objective.name],
+        objective.name, objective.value, amount(objective.value, objective.unit), goal,
         fact("bound", objective.bound, amount(objective.bound, objective.unit), "proven by CP-SAT over all candidates"),
         fact("gap", objective.gap, f"{objective.gap:.2%}", "|bound - value| / |value|"),
         Fact("status", proof_line(plan, {}), formula="optimal is said only when the bound equals the value"),
@@ -131,7 +134,7 @@ _TTFT_APART = "mean over requests; where apart: prefill + KV transfer (the slowe
 
 
 def _traffic(plan: Plan, served: dict[int, dict[str, list[Fact]]]) -> Iterable[Fact]:
-    """Yield the totals by model: tokens/s add up, latencies are means over all requests."""
+    """Yield the totals by model: tokens/s add up, latencies are means over all requests; of one model, its own."""
     totals, names = plan.totals, service_names(plan.inputs.services)
     rates, ttfts, tpots = [], [], []
     for one in totals.services:
@@ -146,6 +149,10 @@ def _traffic(plan: Plan, served: dict[int, dict[str, list[Fact]]]) -> Iterable[F
         transfers = own.get("KV transfer", [])
         ttfts.append(fact(name, one.ttft_s, show_seconds(one.ttft_s), formula, *own["TTFT"], *transfers))
         tpots.append(fact(name, one.tpot_s, show_seconds(one.tpot_s), _MEAN, *own.get("TPOT", [])))
+    if not plan.inputs.more:
+        for name, (only,) in (("output tokens/s", rates), ("TTFT", ttfts), ("TPOT", tpots)):
+            yield replace(only, name=name)
+        return
     shown = f"{totals.output_tokens_per_s:,.1f} tokens/s"
     yield fact("output tokens/s", totals.output_tokens_per_s, shown, "sum over models", *rates)
     yield fact("TTFT", totals.ttft_s, show_seconds(totals.ttft_s), _MEAN, *ttfts)

@@ -156,6 +156,14 @@ def test_explain_sums_over_models(priced: Plan) -> None:
     assert sum(one.number or 0.0 for one in tokens.inputs) == tokens.number
 
 
+def test_one_model_apart_is_explained_without_a_sum_over_models(priced: Plan) -> None:
+    alone = priced.totals.model_copy(update={"services": priced.totals.services[:1]})
+    inputs = priced.inputs.model_copy(update={"more": ()})
+    one = priced.model_copy(update={"replicas": priced.replicas[:4], "totals": alone, "inputs": inputs})
+    tokens = named(explain(one), "output tokens/s")[0]
+    assert tokens.formula.startswith("OSL x requests/s; requests/s: the lesser of what its replicas prefill")
+
+
 def test_memory_of_a_prefill_replica_is_explained_without_answers(priced: Plan) -> None:
     needed = {one.name: named((one,), "needed")[0] for one in explain(priced) if one.name.startswith("memory")}
     assert "of up to ISL = 512 tokens" in needed["memory of the fullest rank of replica 0"].formula
