@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from optimizer.compare import ReplicaGroup, is_apart, replica_groups, service_names
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.hostlist import all_hosts
+from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
-from optimizer.plan import Plan, Replica
+from optimizer.plan import Plan, Replica, Served
 from optimizer.report.tables import columns, pairs, percent
 from optimizer.units import show_number, show_seconds
 
@@ -82,11 +83,20 @@ def served_rows(plan: Plan) -> list[tuple[str, ...]]:
     names = _brief(service_names(plan.inputs.services))
     return [
         (
-            names[one.service], show_number(one.requests_per_s), f"{one.output_tokens_per_s:,.0f}",
+            names[one.service], _of_asked(one, plan.inputs.services[one.service]), f"{one.output_tokens_per_s:,.0f}",
             show_seconds(one.ttft_s), show_seconds(one.tpot_s), str(one.replicas), str(one.gpus),
         )
         for one in plan.totals.services
     ]  # fmt: skip
+
+
+def _of_asked(one: Served, service: Service) -> str:
+    """Return requests/s, with what is asked where it is more."""
+    rate, served = service.workload.request_rate, show_number(one.requests_per_s)
+    return served if rate is None or one.requests_per_s >= rate * (1 - _SAME) else f"{served} of {show_number(rate)}"
+
+
+_SAME = 1e-9
 
 
 def _brief(names: Sequence[str]) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ def test_each_model_has_its_traffic_and_what_it_gets(two: Plan) -> None:
         ("other", "ISL 512, OSL 32, 4 requests/s, weight 2"),
     )
     assert served_rows(two)[1] == ("other", "4", "128", "100 ms", "50 ms", "1", "1")
+    assert served_rows(served_plans.with_demand(two, 1, request_rate=9.0))[1][1] == "4 of 9"
 
 
 def test_two_services_of_one_model_are_told_apart(two: Plan) -> None:
