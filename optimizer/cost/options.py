@@ -1,7 +1,8 @@
 """The operating points at which a replica is priced: how many requests it keeps in flight."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from optimizer.cost.quantities import Estimate
 from optimizer.inputs.workload import WorkloadSpec
@@ -66,3 +67,54 @@ def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, s
         if not estimate.fits:
             break
     return Points(tuple(points), miss or points[-1], fitting)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Which other numbers of tokens per step are tried beside the engine's default."""
+
+    ladder: tuple[int, ...] = ()
+    everywhere: bool = False
+    """Whether at every number of requests in flight, as latency itself is sought; else only where the objectives on it
+    stop the default."""
+
+
+DEFAULT_BATCHING = Batching()
+
+BATCHED_TOKENS = (2048, 8192, 16384, 32768)
+"""Tokens per step that are tried: vLLM's defaults for small and large GPUs, and twice and four times as many."""
+
+
+def rebatched(
+    found: Points,
+    price: Callable[[int], Estimate],
+    workload: WorkloadSpec,
+    steps: Sequence[int],
+    batching: Batching,
+    tokens: int,
+    usual: int,
+) -> Points:
+    """Return the points with those added that another number of tokens per step gives; ``price``: with ``tokens``.
+
+    What is left out can be no better: a step of more tokens where the ``usual`` number already holds all prompts at
+    once computes the same and takes more memory. Where latency is not itself the objective, rates differ little with
+    the tokens per step: only more requests in flight than the points found so far count.
+    """
+    if tokens == usual:
+        return found
+    added: list[Estimate] = []
+    if batching.everywhere:
+        prompts = max(1.0, workload.isl.mean * (1.0 - workload.prefix_cache_hit))
+        for point in found.admissible:
+            if point.batched_tokens is None and (tokens < usual or point.concurrency * (prompts + 1) > usual):
+                other = price(point.concurrency)
+                faster = other.ttft_s < point.ttft_s or other.tpot_s < point.tpot_s
+                added += [other] if faster and other.fits and meets_slo(other, workload) else []
+    most = max((point.concurrency for point in found.admissible), default=0)
+    for concurrency in steps[bisect_right(steps, most) :]:
+        other = price(concurrency)
+        if not (other.fits and meets_slo(other, workload)):
+            break
+        added.append(other)
+    points = sorted((*found.admissible, *added), key=lambda point: point.concurrency)
+    return replace(found, admissible=tuple(points)) if added else found

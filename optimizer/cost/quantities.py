@@ -127,5 +127,7 @@ class Estimate:
     """What is not measured: constants taken from kin, datasheet guesses."""
     crossing_bytes_per_s: float = 0.0
     """Mean traffic the replica sends over the boundary of its busiest node at this load, KV handed over included."""
+    batched_tokens: int | None = None
+    """Tokens of a step at most, where they were chosen; None: as the workload or the engine has them."""
     transfer_s: float = 0.0
     """Seconds in which this replica's side of a hand-over can move one request's KV; 0 where no KV moves."""

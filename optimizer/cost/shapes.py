@@ -7,9 +7,16 @@ from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
-from optimizer.cost.options import Points, concurrencies, operating_points
+from optimizer.cost.options import (
+    DEFAULT_BATCHING,
+    Batching,
+    Points,
+    concurrencies,
+    operating_points,
+    rebatched,
+)
 from optimizer.cost.quantities import Estimate
-from optimizer.cost.settings import most_sequences, resolve, version_facts
+from optimizer.cost.settings import most_sequences, resolve, size_default, version_facts
 from optimizer.cost.step import Batch, micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
@@ -38,10 +45,14 @@ class Market:
     service: int = 0
     """Place of the model and its traffic among those that share the cluster."""
     role: Role = "both"
+    batching: Batching = DEFAULT_BATCHING
 
-    def case(self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int) -> Case:
+    def case(
+        self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int, batched_tokens: int | None = None
+    ) -> Case:
         """Return a replica as it would be started for ``concurrency`` requests in flight.
 
+        ``batched_tokens``: of a step at most, where it is chosen.
         Its GPUs are of ``gpu_type``, or where the paths have sections, of theirs; the one with least memory sets what
         the engine chooses by itself.
         """
@@ -61,15 +72,24 @@ class Market:
                 -(-concurrency // layout.attn_dp),
                 gpus=layout.world_size,
                 prefill_ranks=layout.pcp,
+                max_num_batched_tokens=batched_tokens,
             ),
             facts=self.facts,
             calibration=self.calibrations[types[0]],
             further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
         )
 
-    def price(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], Estimate]:
+    def price(
+        self, layout: Layout, gpu_type: str, paths: Wiring, batched_tokens: int | None = None
+    ) -> Callable[[int], Estimate]:
         """Return the estimate of one replica as a function of its concurrency."""
-        return lambda n: estimate(self.case(layout, gpu_type, paths, n), self.workload, n, self.role)
+
+        def priced(n: int) -> Estimate:
+            case = self.case(layout, gpu_type, paths, n, batched_tokens)
+            found = estimate(case, self.workload, n, self.role)
+            return found if batched_tokens is None else replace(found, batched_tokens=batched_tokens)
+
+        return priced
 
     def points(self, layout: Layout, gpu_type: str, paths: Wiring, *, above: int = 0) -> Points | None:
         """Return the operating points with more than ``above`` requests in flight, None where the engine stops before.
@@ -78,7 +98,15 @@ class Market:
         """
         most = self.limit(gpu_type) * layout.attn_dp
         steps = [n for n in concurrencies(self.workload, most, attention_replicas=layout.attn_dp) if n > above]
-        return operating_points(self.price(layout, gpu_type, paths), self.workload, steps) if steps else None
+        if not steps:
+            return None
+        found = operating_points(self.price(layout, gpu_type, paths), self.workload, steps)
+        if self.batching.ladder:
+            usual = size_default(self.facts, self.gpus[gpu_type]).max_num_batched_tokens
+            for tokens in self.batching.ladder:
+                price = self.price(layout, gpu_type, paths, tokens)
+                found = rebatched(found, price, self.workload, steps, self.batching, tokens, usual * layout.attn_dp)
+        return found
 
     @property
     def facts(self) -> EngineVersion:

@@ -33,7 +33,9 @@ def engines_of(
     for column in {id(column): column for column in columns}.values():
         paths = wiring(topology, column.shape.stages, column.shape.share)
         market = markets[column.service, column.role]
-        case = market.case(column.layout, column.footprint.gpu_type, paths, column.point.concurrency)
+        case = market.case(
+            column.layout, column.footprint.gpu_type, paths, column.point.concurrency, column.point.batched_tokens
+        )
         engines[id(column)] = case.engine
     return engines
 

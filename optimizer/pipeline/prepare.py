@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.mixtures import mixtures
+from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, Batching
 from optimizer.cost.orders import Place
 from optimizer.cost.shapes import Market, Prices, Shape, shapes
 from optimizer.cost.shortfall import shortfall, smallest_replica
@@ -89,7 +90,7 @@ def prepare(
     offers = [
         _offer(request.of(number), topology, classes, market, labels, progress, unknown, prices)
         for number, service in enumerate(request.services)
-        for market in _markets(cluster, number, service)
+        for market in _markets(request, cluster, number, service)
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
     columns = _in_pairs(columns_of(topology, classes, every, _prices(request)))
@@ -146,9 +147,20 @@ def _refuse_open_survival(request: Request) -> None:
         raise InputError("--survive: prefill and decode apart are held to a rate; give request_rate in the workload")
 
 
-def _markets(cluster: ClusterSpec, number: int, service: Service) -> Iterator[Market]:
-    market = market_of(cluster, service.model, service.workload)
-    yield from (replace(market, service=number, role=role) for role in service.workload.roles)
+def _markets(request: Request, cluster: ClusterSpec, number: int, service: Service) -> Iterator[Market]:
+    market, batching = market_of(cluster, service.model, service.workload), _batching(request, service.workload)
+    yield from (replace(market, service=number, role=role, batching=batching) for role in service.workload.roles)
+
+
+def _batching(request: Request, load: WorkloadSpec) -> Batching:
+    """Return which tokens per step are tried: only the engine's own where nothing is asked of latency, or they are set.
+
+    Where nothing is asked of latency rates depend little on them.
+    """
+    sought = bool({"ttft", "latency"} & {request.objective, *request.then})
+    asked = sought or load.slo.ttft is not None or load.slo.tpot is not None
+    open_to_choice = asked and load.engine.max_num_batched_tokens is None
+    return Batching(BATCHED_TOKENS, everywhere=sought) if open_to_choice else DEFAULT_BATCHING
 
 
 def _offer(

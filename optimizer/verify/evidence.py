@@ -104,9 +104,15 @@ class Claim:
 
     @cached_property
     def settings(self) -> EngineSettings | str:
-        """The engine's settings as the inputs and the stated ``max_num_seqs`` imply them, or why there are none."""
+        """The engine's settings as the inputs, the stated ``max_num_seqs`` and chosen tokens per step imply them.
+
+        Or why there are none.
+        """
         replica = self.replica
-        key = (replica.service, self.sections, replica.engine.max_num_seqs, replica.layout.world_size, replica.pcp)
+        key = (
+            replica.service, self.sections, replica.engine.max_num_seqs, replica.layout.world_size, replica.pcp,
+            replica.estimate.batched_tokens,
+        )  # fmt: skip
         if key not in self.engines:
             self.engines[key] = self._settings()
         return self.engines[key]
@@ -120,7 +126,7 @@ class Claim:
             seqs, layout = self.replica.engine.max_num_seqs, self.replica.layout
             return resolve(
                 choice, facts, spec, served.model, served.workload, seqs, gpus=layout.world_size,
-                prefill_ranks=layout.pcp,
+                prefill_ranks=layout.pcp, max_num_batched_tokens=self.replica.estimate.batched_tokens,
             )  # fmt: skip
         except InputError as error:
             return str(error)

@@ -22,8 +22,8 @@ ONE_NODE = GroupPath(8, 1, "nvswitch", 450e9, "local", inf)
 TWO_NODES = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 400e9)
 
 
-def shared(attn_dp: int = 4, **degrees: int) -> Case:
-    return case(routed(), attn_dp=attn_dp, ep=attn_dp * degrees.get("tp", 1), settings=EAGER, **degrees)
+def shared(attn_dp: int, *, tp: int = 1) -> Case:
+    return case(routed(), attn_dp=attn_dp, ep=attn_dp * tp, tp=tp, settings=EAGER)
 
 
 # -- attention replicas -------------------------------------------------------------------------------------------

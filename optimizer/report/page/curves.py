@@ -47,10 +47,12 @@ def curves(plan: Plan, topology: Topology) -> tuple[Curve, ...]:
 
 def _curve(topology: Topology, market: Market, group: ReplicaGroup) -> Curve:
     one = group.one
-    price = market.price(one.layout, one.gpu_type, role_wiring(topology, stages_of(one), one.share, one.role))
-    limit = max(market.limit(*one.gpus_of_type), one.estimate.concurrency)
+    paths, shared = role_wiring(topology, stages_of(one), one.share, one.role), one.attn_dp
+    price = market.price(one.layout, one.gpu_type, paths, one.estimate.batched_tokens)
+    limit = max(market.limit(*one.gpus_of_type) * shared, one.estimate.concurrency)
     points, beyond = [], None
-    for concurrency in sorted({*concurrencies(market.workload, limit), one.estimate.concurrency}):
+    steps = concurrencies(market.workload, limit, attention_replicas=shared)
+    for concurrency in sorted({*steps, one.estimate.concurrency}):
         priced = one.estimate if concurrency == one.estimate.concurrency else price(concurrency)
         if not priced.fits:
             beyond = priced
