@@ -43,6 +43,8 @@ def beats(instance: Instance, known: Partners) -> Beats:
             return False
         if by_flight[one.service] and sign * a.concurrency < sign * b.concurrency:
             return False
+        if one.role == "decode" and by_flight[one.service] and sign > 0 and a.requests_per_s > b.requests_per_s:
+            return False  # prompts would have to keep up with more
         if "ttft" in objectives and (a.ttft_s > b.ttft_s or a.ttft_s + a.transfer_s > b.ttft_s + b.transfer_s):
             return False
         return "latency" not in objectives or a.tpot_s <= b.tpot_s
