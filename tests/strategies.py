@@ -165,8 +165,8 @@ def _sizes(draw: st.DrawFn, nodes: int, most: int) -> list[int]:
 
 
 @st.composite
-def _feed_forward(draw: st.DrawFn, hidden: int) -> FeedForward:
-    if draw(st.integers(0, 3)) == 0:
+def _feed_forward(draw: st.DrawFn, hidden: int, *, routed: bool) -> FeedForward:
+    if routed or draw(st.integers(0, 3)) == 0:
         return MixtureOfExperts(
             experts=draw(st.sampled_from([4, 8])), top_k=2, intermediate=hidden // 2,
             shared_intermediate=draw(st.sampled_from([0, hidden // 2])),
@@ -175,8 +175,8 @@ def _feed_forward(draw: st.DrawFn, hidden: int) -> FeedForward:
 
 
 @st.composite
-def models(draw: st.DrawFn) -> ModelSpec:
-    """Two to six layers of 0.1 to 1 GB; dense or MoE; grouped-query or latent attention."""
+def models(draw: st.DrawFn, *, routed: bool = False) -> ModelSpec:
+    """Two to six layers of 0.1 to 1 GB; dense or MoE (``routed``: MoE); grouped-query or latent attention."""
     heads = draw(st.sampled_from([2, 4, 6, 8]))
     hidden = draw(st.sampled_from([3072, 4608, 6144, 9216]))
     kv_heads = draw(st.sampled_from([k for k in (1, 2, 4) if heads % k == 0]))
@@ -189,7 +189,9 @@ def models(draw: st.DrawFn) -> ModelSpec:
             ]
         )
     )
-    run = LayerRun(attention=attention, feed_forward=draw(_feed_forward(hidden)), count=draw(st.integers(2, 6)))
+    run = LayerRun(
+        attention=attention, feed_forward=draw(_feed_forward(hidden, routed=routed)), count=draw(st.integers(2, 6))
+    )
     return ModelSpec(
         name="tiny", hidden=hidden, vocab=draw(st.sampled_from([1536, 32256])), context=8192, runs=(run,),
         tied_embeddings=draw(st.booleans()),
@@ -221,17 +223,20 @@ def workloads(draw: st.DrawFn) -> WorkloadSpec:
     )  # fmt: skip
 
 
-def instances() -> st.SearchStrategy[Instance]:
-    """Whole problems; every other one is about links that replicas have to share."""
+def instances(*, routed: bool = False) -> st.SearchStrategy[Instance]:
+    """Whole problems; every other one is about links that replicas have to share; ``routed``: all of MoE models."""
     return st.one_of(
-        _problems(clusters(), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0)), _problems(contended(), (1.5, 1.9, 2.5))
+        _problems(clusters(), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0), routed=routed),
+        _problems(contended(), (1.5, 1.9, 2.5), routed=routed),
     )
 
 
 @st.composite
-def _problems(draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tuple[float, ...]) -> Instance:
+def _problems(
+    draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tuple[float, ...], *, routed: bool
+) -> Instance:
     """Problems whose weights need about so many GPUs as ``shares`` says."""
-    model = draw(models())
+    model = draw(models(routed=routed))
     cluster = _filled(draw, draw(where), 2 * total_parameters(model) / draw(st.sampled_from(shares)))
     return Instance(cluster, model, draw(workloads()), draw(st.sampled_from(OBJECTIVES)))
 

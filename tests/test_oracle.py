@@ -120,6 +120,12 @@ def test_the_solver_finds_the_best_of_all_plans(instance: Instance) -> None:
     compared(instance)
 
 
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(instances(routed=True))
+def test_the_solver_finds_the_best_of_all_ways_to_spread_experts_and_attention(instance: Instance) -> None:
+    compared(instance)
+
+
 @settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(instances())
 def test_counting_equal_nodes_loses_nothing(instance: Instance) -> None:
