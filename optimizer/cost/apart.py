@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.batching import Curve, Server, queue, rate_within
 from optimizer.cost.bursts import front_end, mean_context, new_tokens
 from optimizer.cost.case import Case
@@ -18,7 +19,7 @@ from optimizer.cost.memory import ledger
 from optimizer.cost.notes import notes
 from optimizer.cost.quantities import Breakdown, Estimate, Phases
 from optimizer.cost.serving import ADMITTED, mean_below
-from optimizer.cost.step import Batch, cycle, decode, prefill, stations, step
+from optimizer.cost.step import cycle, decode, prefill, stations, step
 from optimizer.cost.traffic import crossing
 from optimizer.cost.waiting import autocorrelated, kept
 from optimizer.errors import InputError

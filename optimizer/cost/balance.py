@@ -16,12 +16,13 @@ from functools import cached_property
 from itertools import accumulate, permutations, product
 from math import ceil, inf, nextafter
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import mean_context, new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import stage_fits
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.stages import Same, StageWork, held_by, stage_work
-from optimizer.cost.step import Batch, micro_batches, stage_prices
+from optimizer.cost.step import micro_batches, stage_prices
 from optimizer.cost.work import LayerWork, work
 from optimizer.inputs.workload import Role, WorkloadSpec
 

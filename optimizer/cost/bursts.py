@@ -7,9 +7,10 @@ rest fill the token budget of each step.
 from dataclasses import dataclass
 from math import ceil
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.step import Batch, cycle, decode, micro_batches, stations, step
+from optimizer.cost.step import cycle, decode, micro_batches, stations, step
 from optimizer.inputs.workload import WorkloadSpec
 
 

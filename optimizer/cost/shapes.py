@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.attention_replicas import misseated
+from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
@@ -17,7 +18,7 @@ from optimizer.cost.options import (
 )
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, size_default, version_facts
-from optimizer.cost.step import Batch, micro_batches, stations
+from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec, EngineVersion

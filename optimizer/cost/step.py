@@ -5,46 +5,19 @@ step with more tokens than are captured is launched by the host kernel by kernel
 and host. Steps in between run piecewise from graphs, the attention between the pieces launched by the host.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, log2
+from math import log2
 
+from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import all_gather, all_reduce, hand_over, part
-from optimizer.cost.groups import exchange, gather_kv, merge
-from optimizer.cost.operators import (
-    attention_decode,
-    attention_prefill,
-    causal_pairs,
-    elementwise,
-    gemm,
-    moe,
-    roofline,
-)  # fmt: skip
+from optimizer.cost.collectives import all_gather, hand_over, part
+from optimizer.cost.layers import LayerSeconds, layers, tp_all_reduce
+from optimizer.cost.operators import gemm
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.stages import StageWork
-from optimizer.cost.work import LayerWork, Work, work
+from optimizer.cost.work import Work, work
 from optimizer.topology.wiring import HopPath
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one step computes, in the whole replica: prompts of equal length and sequences in decode."""
-
-    prompts: float = 0.0
-    tokens: float = 0.0
-    """New tokens of each prompt in this step."""
-    past: float = 0.0
-    """Tokens of each prompt already cached."""
-    decodes: float = 0.0
-    context: float = 0.0
-    """Cached tokens of each sequence in decode."""
-    distinct: float | None = None
-    """Experts hit per layer, where a measurement's router is known not to spread tokens."""
-    everyone: float | None = None
-    """Rows of all attention replicas, where the rest of this is what one of them computes."""
 
 
 def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
@@ -101,7 +74,7 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
     most = fullest(case, batch)
-    rows = _rows(case, most)
+    rows = rows_of(case, most)
     stages = [stage for part, held in case.parts for stage in _stages(part, held, most, rows)]
     if not case.wiring.hops:
         return tuple(stages)
@@ -118,13 +91,14 @@ def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdow
 
 def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
     """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
-    return _stage_prices(case, batch, _rows(case, batch))
+    return _stage_prices(case, batch, rows_of(case, batch))
 
 
 def _stage_prices(case: Case, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
     constants = work(case)
-    layers = [_layer(case, constants, kind, batch, rows) for kind in constants.kinds]
-    return lambda held: _stage(case, constants, layers, held, batch, rows)
+    reduce_s = tp_all_reduce(case, constants, rows)
+    priced = layers(case, constants, batch, rows, reduce_s)
+    return lambda held: _stage(case, constants, priced, held, batch, rows, reduce_s)
 
 
 def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:
@@ -146,133 +120,25 @@ def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) 
     return [*passed, stages[-1]]
 
 
-def is_captured(case: Case, batch: Batch) -> bool:
-    """Whether the step replays a whole captured graph: decodes only, no more than the largest captured batch."""
-    sizes = case.engine.cuda_graph_sizes
-    most = sizes[-1] if sizes else case.facts.graph_batch_limit
-    shared = case.layout.attn_dp if batch.everyone is None else 1
-    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes <= most * shared
-
-
-def padded(case: Case, decodes: float) -> float:
-    """Return the captured batch that holds ``decodes`` sequences of one attention replica."""
-    sizes = case.engine.cuda_graph_sizes
-    slot = bisect_left(sizes, decodes)
-    return float(sizes[slot]) if slot < len(sizes) else decodes
-
-
-def fullest(case: Case, batch: Batch) -> Batch:
-    """Return what the fullest attention replica computes: all others wait for it at the experts.
-
-    Each prompt is one replica's: of fewer prompts than replicas the fullest has a whole one. It never takes more than
-    its token budget, unless an even split already does.
-    """
-    shared = case.layout.attn_dp
-    if shared == 1:
-        return batch
-    prompts = batch.prompts / shared
-    if batch.prompts:
-        within = case.engine.max_num_batched_tokens / batch.tokens
-        prompts = min(batch.prompts, max(prompts, min(ceil(prompts), max(1.0, within))))
-    everyone = batch.prompts * batch.tokens + batch.decodes
-    return replace(batch, prompts=prompts, decodes=float(ceil(batch.decodes / shared)), everyone=everyone)
-
-
-def _rows(case: Case, batch: Batch) -> float:
-    """Return rows of activations on one rank of an attention replica, padding included."""
-    each = batch.prompts * batch.tokens / case.layout.pcp + batch.decodes
-    return padded(case, each) if is_captured(case, batch) else each
-
-
-def _routed(case: Case, batch: Batch, rows: float) -> float:
-    """Return the rows that pass the experts of a stage: of all attention replicas and all prefill context ranks.
-
-    Replicas replay graphs of one size; every prefill context rank holds all sequences in decode.
-    """
-    if batch.everyone is not None and not is_captured(case, batch):
-        return batch.everyone
-    return rows * case.layout.attn_dp * case.layout.pcp
-
-
-def _layer(
-    case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float
-) -> tuple[float, float, float, float]:
-    """Return one layer's seconds: gemm, attention, collectives, elementwise."""
-    gemm_s = sum([gemm(matrix, rows) for matrix in kind.matrices])
-    if kind.experts is not None:
-        gemm_s += moe(kind.experts, _routed(case, batch, rows), batch.distinct)
-    if batch.prompts:
-        gemm_s += sum([gemm(matrix, rows) for matrix in kind.prefill_matrices])
-    if batch.decodes:
-        gemm_s += sum([gemm(matrix, rows - _prompt_rows(case, batch)) for matrix in kind.decode_matrices])
-    return (
-        gemm_s,
-        _attention(case, kind, batch),
-        _collectives(case, constants, kind, batch, rows),
-        elementwise(kind.elementwise_bytes_per_token, rows, constants.elementwise_bytes_per_s),
-    )
-
-
-def _prompt_rows(case: Case, batch: Batch) -> float:
-    return batch.prompts * batch.tokens / case.layout.pcp
-
-
-def _attention(case: Case, kind: LayerWork, batch: Batch) -> float:
-    layout, at = case.layout, kind.attention
-    seconds = 0.0
-    if batch.prompts:
-        prompts = batch.prompts / layout.pcp
-        pairs = prompts * causal_pairs(batch.tokens, batch.past, at.reach)
-        io_bytes = prompts * (batch.tokens * at.io_bytes_per_token + batch.past * at.kv_bytes_per_token)
-        seconds += attention_prefill(at.flop_per_pair, pairs, io_bytes, at.prefill)
-        if at.index_bytes_per_token:
-            every = prompts * causal_pairs(batch.tokens, batch.past, None)
-            seconds += roofline(0.0, every * at.index_flop_per_token, at.prefill)
-    if batch.decodes:
-        sequences, context = batch.decodes, batch.context
-        if at.index_bytes_per_token:
-            index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token
-            seconds += attention_decode(index_bytes, flop, sequences, context, at.decode)
-        seen = context if at.reach is None else min(context, at.reach)
-        seconds += attention_decode(at.kv_bytes_per_token, at.flop_per_cached, sequences, seen, at.decode)
-    return seconds
-
-
-def _collectives(case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float) -> float:
-    """Return one layer's communication inside the stage."""
-    layout = case.layout
-    if layout.ranks_per_stage == 1:
-        return 0.0
-    seconds = 0.0
-    if kind.all_reduces:
-        seconds += kind.all_reduces * _tp_all_reduce(case, constants, rows)
-    if kind.exchanges:
-        seconds += exchange(case, constants, rows, _routed(case, batch, rows))
-    if layout.dcp > 1:
-        seconds += merge(case, constants, batch.decodes, batch.prompts * batch.tokens, batch.prompts * batch.past)
-    if layout.pcp > 1 and batch.prompts:
-        seconds += gather_kv(case, constants, batch.prompts * batch.tokens)
-    return seconds
-
-
 def _stage(
     case: Case,
     constants: Work,
-    layers: list[tuple[float, float, float, float]],
+    priced: list[LayerSeconds],
     shape: StageWork,
     batch: Batch,
     rows: float,
+    reduce_s: float,
 ) -> Breakdown:
     """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
     gemm_s = attention_s = collectives_s = overhead_s = 0.0
-    for count, layer in zip(shape.counts, layers, strict=True):
+    for count, layer in zip(shape.counts, priced, strict=True):
         gemm_s += count * layer[0]
         attention_s += count * layer[1]
         collectives_s += count * layer[2]
         overhead_s += count * layer[3]
     overhead_s += shape.kernels * case.calibration.kernel
     if shape.is_first:
-        collectives_s += _tp_all_reduce(case, constants, rows)
+        collectives_s += reduce_s
     if shape.is_last:
         finished = batch.prompts + batch.decodes
         gemm_s += gemm(constants.head, finished)
@@ -282,12 +148,6 @@ def _stage(
     gpu_s = gemm_s + attention_s + collectives_s + overhead_s
     waiting_s = max(0.0, _host(case, batch, rows, shape) - gpu_s)
     return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s + waiting_s)
-
-
-def _tp_all_reduce(case: Case, constants: Work, rows: float) -> float:
-    if case.layout.tp == 1:
-        return 0.0
-    return all_reduce(case.calibration, rows * constants.hidden_bytes, part(case.wiring.group, case.layout.tp))
 
 
 def _host(case: Case, batch: Batch, rows: float, stage: StageWork) -> float:

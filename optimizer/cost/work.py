@@ -27,8 +27,13 @@ from optimizer.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class AttentionWork:
-    """Attention of one layer on one rank."""
+    """Attention of one layer on one rank, its projections included."""
 
+    matrices: Matrices
+    prefill_matrices: Matrices
+    """Beyond ``matrices`` in prefill: MLA's expansion of keys and values."""
+    decode_matrices: Matrices
+    """Beyond ``matrices`` in decode: MLA's absorption of queries and values."""
     prefill: Rate
     decode: Rate
     flop_per_pair: float
@@ -51,11 +56,9 @@ class LayerWork:
     """One layer on one rank."""
 
     attention: AttentionWork
+    """The same object in all kinds of layers that have the same."""
     matrices: Matrices
-    prefill_matrices: Matrices
-    """Beyond ``matrices`` in prefill: MLA's expansion of keys and values."""
-    decode_matrices: Matrices
-    """Beyond ``matrices`` in decode: MLA's absorption of queries and values."""
+    """Of the feed-forward block, experts apart."""
     experts: Experts | None
     elementwise_bytes_per_token: float
     kernels: int
@@ -75,6 +78,8 @@ class Work:
     """All a replica does, per rank."""
 
     kinds: tuple[LayerWork, ...]
+    attentions: tuple[AttentionWork, ...]
+    """Those of all kinds, each once."""
     shapes: tuple[StageWork, ...]
     """Stages that differ."""
     order: tuple[int, ...]
@@ -112,7 +117,9 @@ def _work(
     model: Same[ModelSpec], layout: Layout, gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float
 ) -> Work:
     spec, rates = model.value, Rates(gpu.value, calibration.value, speed)
-    kinds = tuple(_layer(spec, run, layout, rates) for run in kinds_of(model)[0])
+    runs = kinds_of(model)[0]
+    attentions = {run.attention: _attention(spec, run.attention, layout, rates) for run in runs}
+    kinds = tuple(_layer(spec, run, attentions[run.attention], layout, rates) for run in runs)
     stages = [
         stage_work(kinds, held, is_first=stage == 0, is_last=stage == layout.pp - 1)
         for stage, held in enumerate(held_by_stages(model, layout))
@@ -121,6 +128,7 @@ def _work(
     first = spec.runs[0].attention
     return Work(
         kinds=kinds,
+        attentions=tuple(attentions.values()),
         shapes=shapes,
         order=tuple(map(shapes.index, stages)),
         head=matrix(spec.hidden, spec.vocab / layout.tp, scheme_of(spec, layout, "head"), rates),
@@ -134,22 +142,18 @@ def _work(
     )
 
 
-def _layer(model: ModelSpec, layer: Layer, layout: Layout, rates: Rates) -> LayerWork:
+def _layer(model: ModelSpec, layer: Layer, at: AttentionWork, layout: Layout, rates: Rates) -> LayerWork:
     attention, block = layer.attention, layer.feed_forward
-    projections, expand, absorb = attention_matrices(model, attention, layout, rates)
     dense, experts = feed_forward_matrices(model, block, layout, rates)
-    matrices = projections + dense
     shares = experts is not None and layout.attn_dp * layout.pcp > 1
     reduces = (1 if shares and layout.ep > 1 and layout.attn_dp > 1 else 2) if layout.tp > 1 else 0
     fp8_kv = int(layout.kv_cache == "fp8")
-    quantised = sum(m.weight_bytes / m.flop_per_row < 1.0 for m in matrices)
+    quantised = sum(m.weight_bytes / m.flop_per_row < 1.0 for m in (*at.matrices, *dense))
     kernels = _attention_kernels(attention) + _feed_forward_kernels(block) + quantised + reduces + fp8_kv
     latent = isinstance(attention, Latent)
     return LayerWork(
-        attention=_attention(attention, layout, rates),
-        matrices=matrices,
-        prefill_matrices=expand,
-        decode_matrices=absorb,
+        attention=at,
+        matrices=dense,
         experts=experts,
         elementwise_bytes_per_token=_elementwise(model, layer, layout),
         kernels=kernels,
@@ -211,7 +215,8 @@ def _kv_bytes(layout: Layout) -> float:
     return 1.0 if layout.kv_cache == "fp8" else 2.0
 
 
-def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -> AttentionWork:
+def _attention(model: ModelSpec, attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -> AttentionWork:
+    matrices, expand, absorb = attention_matrices(model, attention, layout, rates)
     heads, fits = attention.heads / layout.tp, rates.calibration
     kv_bytes = kv_values(attention, layout.tp) * _kv_bytes(layout) / layout.dcp
     # DCP inside TP gathers the queries of its ranks: fewer tokens for more heads; over PCP each keeps its own heads
@@ -219,6 +224,9 @@ def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -
     if isinstance(attention, GroupedQuery):
         width = heads * (attention.head_dim + attention.value_dim)
         return AttentionWork(
+            matrices=matrices,
+            prefill_matrices=expand,
+            decode_matrices=absorb,
             prefill=rates.of(fits.attention_prefill, "bf16"),
             decode=rates.of(fits.attention_decode[layout.kv_cache], "bf16"),
             flop_per_pair=2.0 * width,
@@ -230,6 +238,9 @@ def _attention(attention: GroupedQuery | Latent, layout: Layout, rates: Rates) -
     width = heads * (attention.head_dim + attention.v_head_dim)
     index = attention.indexer
     return AttentionWork(
+        matrices=matrices,
+        prefill_matrices=expand,
+        decode_matrices=absorb,
         prefill=rates.of(fits.mla_prefill, "bf16"),
         decode=rates.of(fits.mla_decode, "bf16"),
         flop_per_pair=2.0 * width,

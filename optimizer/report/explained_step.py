@@ -92,7 +92,7 @@ def _layers(case: Case, held: range) -> tuple[int, ...]:
 
 
 def _kind(case: Case, kind: LayerWork, number: int, count: int, rows: float) -> Fact:
-    matrices = (*kind.matrices, *kind.decode_matrices)
+    matrices = (*kind.attention.matrices, *kind.matrices, *kind.attention.decode_matrices)
     inputs = [_matrix(case, f"matrix {index + 1}", one, rows) for index, one in enumerate(matrices)]
     seconds = sum(gemm(one, rows) for one in matrices)
     more = " and the experts that are hit" if kind.experts is not None else ""

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import front_end
 from optimizer.cost.case import Case
 from optimizer.cost.serving import Load, operate
 from optimizer.cost.settings import resolve, version_facts
-from optimizer.cost.step import Batch, step
+from optimizer.cost.step import step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import EngineChoice, Lengths, Slo, WorkloadSpec
 from optimizer.layout import Layout, split_layers

@@ -16,10 +16,11 @@ from functools import lru_cache
 from simulate import QUANTILES, Request, draw_request, name_of, replica
 
 from optimizer.cost.apart import decode_only, prefill_only
+from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import front_end
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Estimate
-from optimizer.cost.step import Batch, stations, step
+from optimizer.cost.step import stations, step
 from optimizer.inputs.workload import Lengths, Slo, WorkloadSpec
 from optimizer.topology.wiring import HopPath
 

@@ -8,10 +8,11 @@ from ideal import SETTINGS, case, grouped, routed
 from topology_cases import HGX, PCIE, on, topology
 
 from optimizer.cost.attention_replicas import misseated
+from optimizer.cost.batch import Batch, fullest
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import across, part
 from optimizer.cost.memory import activation_bytes, kv_pool, weights_bytes
-from optimizer.cost.step import Batch, decode, fullest, prefill, step
+from optimizer.cost.step import decode, prefill, step
 from optimizer.layout import Layout
 from optimizer.topology.bandwidth import wiring
 from optimizer.topology.wiring import GroupPath

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal import IDEAL, SETTINGS, case, grouped, routed
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.serving import batch_seconds, closed_loop, operate
-from optimizer.cost.step import Batch, decode, prefill, step
+from optimizer.cost.step import decode, prefill, step
 from optimizer.inputs import presets
 from optimizer.inputs.workload import Lengths, Slo, WorkloadSpec
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal import FACTS, H100, IDEAL, SETTINGS, case, grouped, routed
 
+from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
 from optimizer.cost.projections import compute_peak
 from optimizer.cost.shards import weights_bytes
-from optimizer.cost.step import Batch, decode, prefill, stations, step
+from optimizer.cost.step import decode, prefill, stations, step
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.gpu import GpuSpec
