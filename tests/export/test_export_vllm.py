@@ -49,6 +49,15 @@ def test_the_text_is_the_golden_one(name: str, request: pytest.FixtureRequest) -
     assert {p.name for p in (GOLDEN / name).iterdir()} == {a.path for a in export(plan)}
 
 
+def test_prefill_context_ranks_are_started_by_the_runner_that_has_them() -> None:
+    split = handmade.replica([("node01", list(range(8)))], tp=4, pcp=2, engine=handmade.settings(cuda_graphs=False))
+    (script,) = scripts(handmade.plan(split))
+    assert "export VLLM_USE_V2_MODEL_RUNNER=1" in script.text
+    settings = next(artifact.text for artifact in export(handmade.plan(split)) if artifact.path.endswith(".yaml"))
+    assert "prefill-context-parallel-size: 2" in settings
+    assert "VLLM_USE_V2_MODEL_RUNNER" not in scripts(handmade.plan())[0].text
+
+
 def test_every_flag_is_one_of_the_engines() -> None:
     known = set(presets.load_flags("vllm", "0.33.0").flags.values())
     everything = two_nodes(ep=8, dcp=2, pcp=1, weights="fp8", kv_cache="fp8")

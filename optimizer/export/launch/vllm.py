@@ -142,6 +142,8 @@ def _environment(launch: Launch, names: Names) -> Iterator[tuple[str, Word]]:
     yield from device_environment(launch)
     if replica.pp > 1:
         yield names.variable("layer_partition"), ",".join(map(str, replica.layers_per_stage))
+    if replica.pcp > 1:
+        yield names.variable("second_runner"), "1"  # the first has no prefill context parallelism
     if split:
         yield names.variable("side_channel_host"), Ref(names.variable("side_channel_host"), launch.node)
         yield names.variable("side_channel_port"), str(launch.transfer_port)
