@@ -20,7 +20,7 @@ ALL = 2000
 MULTIPLE = 2
 """Else pipelines of up to so many times the GPUs of the smallest that fits are tried."""
 
-SCANNED = 80
+SCANNED = 40
 """So many orders of types that fit are looked at, fewest GPUs first."""
 
 PRICED = 8

@@ -3,14 +3,17 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations, permutations
 from math import inf
 
 from optimizer.cost.balance import Loads, Split, best_split, fastest, within
 from optimizer.cost.options import Points, concurrencies, operating_points
 from optimizer.cost.shapes import Market, Shape, ways
+from optimizer.cost.shards import weights_bytes
+from optimizer.cost.stages import Same
 from optimizer.errors import UnknownRateError
+from optimizer.inputs.model import ModelSpec
 from optimizer.layout import Layout
 from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.footprints import Footprint
@@ -77,10 +80,16 @@ class Order:
     @cached_property
     def fitting(self) -> tuple[int, ...]:
         """Requests in flight, ascending, for which some split has room; none without seats."""
-        if self.paths is None:
+        if not self._holds_weights or self.paths is None or within(self._loads(1), inf) is None:
             return ()
         every = self.place.points(self.gpu_types)
         return every[: bisect_left(every, True, key=lambda n: within(self._loads(n), inf) is None)]
+
+    @property
+    def _holds_weights(self) -> bool:
+        """Whether all its GPUs together hold the weights, which is quickly told."""
+        visible = sum(self.place.market.gpus[gpu_type].memory for gpu_type in self.gpu_types)
+        return _stages_bytes(Same(self.place.market.model), self.layout) <= visible
 
     @cached_property
     def promise(self) -> float:
@@ -139,6 +148,12 @@ class Order:
             return price.requests_per_s if price.fits else 0.0
 
         return rate
+
+
+@lru_cache(maxsize=1024)
+def _stages_bytes(model: Same[ModelSpec], layout: Layout) -> int:
+    """Return the bytes of parameters on one rank of each stage together: the same for all splits."""
+    return sum(weights_bytes(model.value, layout, stage) for stage in range(layout.pp))
 
 
 def orders(place: Place, layouts: Iterable[Layout], usable: Mapping[str, int], *, every: bool) -> Iterator[Order]:
