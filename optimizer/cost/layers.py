@@ -36,7 +36,7 @@ def tp_all_reduce(case: Case, constants: Work, rows: float) -> float:
     return all_reduce(case.calibration, rows * constants.hidden_bytes, part(case.wiring.group, case.layout.tp))
 
 
-def _routed(case: Case, batch: Batch, rows: float) -> float:
+def routed(case: Case, batch: Batch, rows: float) -> float:
     """Return the rows that pass the experts of a stage: of all attention replicas and all prefill context ranks.
 
     Replicas replay graphs of one size; every prefill context rank holds all sequences in decode.
@@ -58,7 +58,7 @@ def _layer(
     projections_s, attention_s = attention
     gemm_s = projections_s + sum([gemm(matrix, rows) for matrix in kind.matrices])
     if kind.experts is not None:
-        gemm_s += moe(kind.experts, _routed(case, batch, rows), batch.distinct)
+        gemm_s += moe(kind.experts, routed(case, batch, rows), batch.distinct)
     return (
         gemm_s,
         attention_s,
@@ -105,7 +105,7 @@ def _other_collectives(case: Case, constants: Work, kind: LayerWork, batch: Batc
     """Return one layer's communication inside the stage beyond the all-reduces of its TP group."""
     layout, seconds = case.layout, 0.0
     if kind.exchanges:
-        seconds += exchange(case, constants, rows, _routed(case, batch, rows))
+        seconds += exchange(case, constants, rows, routed(case, batch, rows))
     if layout.dcp > 1:
         seconds += merge(case, constants, batch.decodes, batch.prompts * batch.tokens, batch.prompts * batch.past)
     if layout.pcp > 1 and batch.prompts:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from optimizer.cost.batch import Batch, is_captured, padded
+from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_reduce, link, part, volume_factor
+from optimizer.cost.groups import exchange, merge
+from optimizer.cost.layers import routed
 from optimizer.cost.operators import Matrix, Rate, gemm
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.step import stage_prices
@@ -22,9 +24,8 @@ def step_fact(name: str, case: Case, parts: Breakdown, running: float, context: 
     """Return a decode step of ``running`` sequences by cause, each down to its kernels."""
     micro = min(case.layout.pp, max(1, int(running)))
     decodes = running / micro
-    rows = decodes / case.layout.attn_dp
-    batch = Batch(decodes=decodes, context=context)
-    rows = padded(case, rows) if is_captured(case, batch) else rows
+    batch = fullest(case, Batch(decodes=decodes, context=context))
+    rows = rows_of(case, batch)
     pipelined = f"; PP runs it as {micro} micro-batches of {decodes:g}" if micro > 1 else ""
     causes = f"gemm + attention + collectives + pipeline + overhead{pipelined}"
     pipeline = _pipeline(case, parts.pipeline, rows)
@@ -52,8 +53,8 @@ def _causes(case: Case, held: range, parts: Breakdown, batch: Batch, rows: float
     """Return what stages on GPUs of one type take, cause by cause."""
     return (
         _gemm(case, held, parts.gemm, rows),
-        _attention(case, parts.attention, batch.decodes / case.layout.attn_dp, batch.context),
-        _collectives(case, held, parts.collectives, rows),
+        _attention(case, parts.attention, batch.decodes, batch.context),
+        _collectives(case, held, parts.collectives, rows, batch),
         _overhead(case, held, parts.overhead, captured=is_captured(case, batch)),
     )
 
@@ -149,20 +150,36 @@ def _attention(case: Case, seconds: float, sequences: float, context: float) -> 
     return fact("attention", seconds, show_seconds(seconds), formula, *inputs)
 
 
-def _collectives(case: Case, held: range, seconds: float, rows: float) -> Fact:
-    if case.layout.tp * case.layout.attn_dp == 1:
+def _collectives(case: Case, held: range, seconds: float, rows: float, batch: Batch) -> Fact:
+    if case.layout.ranks_per_stage == 1:
         return fact("collectives", seconds, show_seconds(seconds), "none: a stage is one rank")
     constants, group = work(case), part(case.wiring.group, case.layout.tp)
     reduces = sum(kind.all_reduces * count for kind, count in zip(constants.kinds, _layers(case, held), strict=True))
     message = rows * constants.hidden_bytes
     each = all_reduce(case.calibration, message, group)
+    reduced = fact("all-reduce", each, show_seconds(each), _collective_formula(group),
+                   fact("message", message, show_bytes(message), "rows x hidden width x 2 bytes"),
+                   *_path(case, group))  # fmt: skip
+    among = f"{reduces} all-reduces in the layers, one of the embedding, one gather of logits"
     return fact(
         "collectives", seconds, show_seconds(seconds),
-        f"{reduces} all-reduces in the layers, one of the embedding, one gather of logits (and exchanges of experts)",
-        fact("all-reduce", each, show_seconds(each), _collective_formula(group),
-             fact("message", message, show_bytes(message), "rows x hidden width x 2 bytes"),
-             *_path(case, group)),
+        f"{among if case.layout.tp > 1 else 'no TP group'} (and what follows, once a layer)",
+        *([reduced] if case.layout.tp > 1 else []), *_exchanged(case, rows, batch),
     )  # fmt: skip
+
+
+def _exchanged(case: Case, rows: float, batch: Batch) -> Iterator[Fact]:
+    """Yield what attention replicas and context parallel ranks send each other in a layer."""
+    constants, layout = work(case), case.layout
+    if any(kind.exchanges for kind in constants.kinds):
+        everyone = routed(case, batch, rows)
+        each = exchange(case, constants, rows, everyone)
+        yield fact("exchange", each, show_seconds(each), "all rows gathered for the experts, their sums scattered",
+                   fact("rows", everyone, f"{everyone:g}", "of all attention replicas and prefill context ranks",
+                        source="vLLM: all2all backend allgather_reducescatter"))  # fmt: skip
+    if layout.dcp > 1:
+        each = merge(case, constants, batch.decodes, 0.0, 0.0)
+        yield fact("merge", each, show_seconds(each), "queries gathered, outputs reduced, over decode context ranks")
 
 
 def _collective_formula(group: GroupPath) -> str:
