@@ -69,7 +69,7 @@ def _with_nodes(model: cp_model.CpModel, decisions: Decisions, worst: cp_model.I
             for v in range(len(node_class.nodes)):
                 taken = [held[v] * lost[piece] for piece, held in filling.held if lost.get(piece)]
                 model.add(worst >= cp_model.LinearExpr.sum(taken))
-        else:
+        elif isinstance(filling, Counted):
             _with_patterns(model, filling, len(node_class.nodes), worst, lost)
 
 

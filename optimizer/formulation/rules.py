@@ -11,7 +11,9 @@ from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.instance import Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, guard, need, part
 from optimizer.formulation.pairs import pairs_agree, pairs_meet_ttft, services_apart
-from optimizer.formulation.variables import Counted, Decisions, Named
+from optimizer.formulation.pooled import sizes_of
+from optimizer.formulation.variables import Counted, Decisions, Named, Pooled
+from optimizer.topology.classes import NodeClass
 
 
 def pieces_have_a_place(model: cp_model.CpModel, decisions: Decisions) -> None:
@@ -20,6 +22,7 @@ def pieces_have_a_place(model: cp_model.CpModel, decisions: Decisions) -> None:
         if isinstance(filling, Named):
             for piece, held in filling.held:
                 model.add(cp_model.LinearExpr.sum(list(held)) == decisions.used(piece))
+        if not isinstance(filling, Counted):
             continue
         for n, piece in enumerate(pieces_of(decisions.instance.columns, index)):
             offered = [var * k for pattern, var in filling.nodes if (k := pattern.count(piece))]
@@ -33,10 +36,21 @@ def nodes_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> Non
             total = cp_model.LinearExpr.sum([var for _, var in filling.nodes])
             model.add(total <= len(node_class.nodes)).with_name(f"nodes[{index}]")
             continue
+        if isinstance(filling, Pooled):
+            _filled_freely(model, decisions, filling, node_class)
+            continue
         for v, node in enumerate(node_class.nodes):
             for i, island in enumerate(node_class.islands):
                 ranks = [held[v] * piece.counts[i] for piece, held in filling.held if piece.counts[i]]
                 model.add(cp_model.LinearExpr.sum(ranks) <= island.size).with_name(f"gpus[{node},{i}]")
+
+
+def _filled_freely(model: cp_model.CpModel, decisions: Decisions, filling: Pooled, node_class: NodeClass) -> None:
+    """Pieces of each size and more take no more GPUs than whole places of that size hold (pooled.py has the proof)."""
+    room = node_class.islands[0].size
+    for size in sizes_of(filling.pieces):
+        taken = [decisions.used(piece) * piece.counts[0] for piece in filling.pieces if piece.counts[0] >= size]
+        model.add(cp_model.LinearExpr.sum(taken) <= len(node_class.nodes) * (room // size) * size)
 
 
 def classes_have_the_gpus(model: cp_model.CpModel, decisions: Decisions) -> None:
@@ -58,7 +72,7 @@ def _ranks_on(node_class: int, island: int, column: Column) -> int:
 def links_carry_what_is_promised(model: cp_model.CpModel, decisions: Decisions) -> None:
     """No boundary in or around a node is promised beyond its capacity (patterns are built so)."""
     for _, node_class, filling in decisions.classes():
-        if isinstance(filling, Counted):
+        if not isinstance(filling, Named):
             continue
         places = {name: None for piece, _ in filling.held for name, share in piece.shares if share > 0}
         for v, node in enumerate(node_class.nodes):
@@ -91,7 +105,7 @@ def pieces_of_a_replica_sit_apart(model: cp_model.CpModel, decisions: Decisions)
             if isinstance(filling, Named):
                 for var in dict(filling.held)[piece]:
                     model.add(var <= decisions.spanning(piece))
-            else:
+            elif isinstance(filling, Counted):
                 _apart_by_patterns(model, decisions, filling, piece, len(node_class.nodes))
 
 

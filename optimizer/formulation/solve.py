@@ -11,9 +11,10 @@ from optimizer.formulation.columns import Piece
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import goals
+from optimizer.formulation.pooled import laid_out
 from optimizer.formulation.rules import RULES
 from optimizer.formulation.search import Limits, Search
-from optimizer.formulation.variables import Counted, Decisions, Named, declare
+from optimizer.formulation.variables import Counted, Decisions, Named, Pooled, declare
 from optimizer.topology.classes import NodeClass
 
 __all__ = ["Choice", "Held", "Limits", "choose"]
@@ -110,7 +111,10 @@ def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, decisions: Decisio
 def _held_by_all(solver: cp_model.CpSolver, decisions: Decisions) -> Held:
     held: Held = {}
     for _, node_class, filling in decisions.classes():
-        held |= _held(solver, node_class, filling)
+        if isinstance(filling, Pooled):
+            held |= laid_out(node_class, {piece: solver.value(decisions.used(piece)) for piece in filling.pieces})
+        else:
+            held |= _held(solver, node_class, filling)
     return held
 
 

@@ -8,6 +8,7 @@ from ortools.sat.python import cp_model
 from optimizer.formulation.columns import Piece, pieces_of
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.patterns import Pattern, patterns
+from optimizer.formulation.pooled import fill_freely
 from optimizer.topology.classes import NodeClass
 
 
@@ -26,13 +27,23 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """A class of nodes in which GPUs are counted only: its pieces fill nodes without loss."""
+
+    pieces: tuple[Piece, ...]
+
+
+Filling = Counted | Named | Pooled
+
+
+@dataclass(frozen=True)
 class Decisions:
     """All variables of one instance."""
 
     instance: Instance
     replicas: tuple[cp_model.IntVar, ...]
     """Of each column."""
-    fillings: tuple[Counted | Named, ...]
+    fillings: tuple[Filling, ...]
     """Of each class."""
 
     def used(self, piece: Piece) -> cp_model.LinearExpr:
@@ -45,7 +56,7 @@ class Decisions:
         pairs = zip(self.instance.columns, self.replicas, strict=True)
         return cp_model.LinearExpr.sum([var for column, var in pairs if piece in column.pieces])
 
-    def classes(self) -> Iterator[tuple[int, NodeClass, "Counted | Named"]]:
+    def classes(self) -> Iterator[tuple[int, NodeClass, Filling]]:
         """Yield each class with its number and filling."""
         yield from (
             (index, node_class, filling)
@@ -63,11 +74,13 @@ def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
     return Decisions(instance, replicas, fillings)
 
 
-def _filling(model: cp_model.CpModel, instance: Instance, index: int) -> Counted | Named:
-    """Add the variables that fill one class: patterns when nodes are many and patterns few, else node by node."""
+def _filling(model: cp_model.CpModel, instance: Instance, index: int) -> Filling:
+    """Add the variables that fill one class: none if GPUs fill without loss, patterns for few, else node by node."""
     node_class = instance.classes[index]
     pieces = pieces_of(instance.columns, index)
     together = instance.survive in ("node", "nic")
+    if not together and fill_freely(node_class, pieces):
+        return Pooled(pieces)
     listed = patterns(node_class, pieces, maximal=not together) if len(node_class.nodes) > 1 else None
     if listed is not None:
         most = len(node_class.nodes)
