@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from optimizer.cost.apart import decode_only, prefill_only
 from optimizer.cost.bursts import new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import ledger
 from optimizer.cost.notes import notes
-from optimizer.cost.quantities import Estimate, Phases
+from optimizer.cost.quantities import Breakdown, Estimate, Phases
 from optimizer.cost.serving import operate
+from optimizer.cost.stages import Same
 from optimizer.cost.step import prefill
 from optimizer.cost.traffic import crossing
+from optimizer.cost.work import work
 from optimizer.inputs.workload import Role, WorkloadSpec
 
 
@@ -60,7 +63,7 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         output_tokens_per_s=load.requests_per_s * workload.osl.mean,
         memory=memory,
         breakdown=Phases(
-            prefill=prefill(case, min(todo, budget), workload.isl.mean - todo),
+            prefill=_alone(_Prompt(case, min(todo, budget), workload.isl.mean - todo)),
             decode=load.decode,
             request=load.request,
         ),
@@ -69,6 +72,30 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         notes=notes(case),
         crossing_bytes_per_s=crossing(case, load.requests_per_s * (todo + workload.osl.mean - 1)),
     )
+
+
+class _Prompt:
+    """One prompt on an idle replica, as a cache key: the same however many requests the engine may keep in flight."""
+
+    __slots__ = ("case", "key", "past", "tokens")
+
+    def __init__(self, case: Case, tokens: float, past: float) -> None:
+        self.case, self.tokens, self.past = case, tokens, past
+        engine = case.engine
+        graphs = (engine.cuda_graphs, engine.cuda_graph_sizes[-1:], engine.max_num_batched_tokens)
+        constants = tuple(Same(work(part)) for part, _ in case.parts)
+        self.key = (tokens, past, constants, case.wiring, Same(case.calibration), Same(case.facts), graphs)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Prompt) and self.key == other.key
+
+
+@lru_cache(maxsize=1024)
+def _alone(prompt: _Prompt) -> Breakdown:
+    return prefill(prompt.case, prompt.tokens, prompt.past)
 
 
 _PREDICTED: dict[Role, Callable[[Case, WorkloadSpec, int], Estimate]] = {

@@ -73,11 +73,17 @@ class Breakdown:
 
     def __add__(self, other: "Breakdown") -> "Breakdown":
         """Return both together, cause by cause."""
-        return Breakdown.sum((self, other))
+        return Breakdown(
+            self.gemm + other.gemm, self.attention + other.attention, self.collectives + other.collectives,
+            self.pipeline + other.pipeline, self.overhead + other.overhead,
+        )  # fmt: skip
 
     def __sub__(self, other: "Breakdown") -> "Breakdown":
         """Return what this takes beyond another, cause by cause; parts may be negative."""
-        return self + other * -1.0
+        return Breakdown(
+            self.gemm - other.gemm, self.attention - other.attention, self.collectives - other.collectives,
+            self.pipeline - other.pipeline, self.overhead - other.overhead,
+        )  # fmt: skip
 
     def __mul__(self, times: float) -> "Breakdown":
         """Return every cause so many times."""

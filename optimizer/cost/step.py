@@ -51,7 +51,7 @@ def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -
     It passes every station once and needs its result to start again; a station serves one at a time. So a turn takes
     the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
     """
-    turn = Breakdown.sum(passed)
+    turn = Breakdown.sum(passed) if len(passed) > 1 else passed[0]
     overhead_s = turn.overhead + _serial(case)
     if batch.prompts == 0:
         overhead_s += max(0.0, case.calibration.host.step_floor - turn.total)
@@ -84,18 +84,19 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
 def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdown]:
     """Return the seconds of stages in a row on GPUs of one type."""
     constants = work(case)
-    price, order = _stage_prices(case, batch, rows), constants.order[held.start : held.stop]
+    price, order = _stage_prices(case, constants, batch, rows), constants.order[held.start : held.stop]
+    if len(order) == 1:
+        return [price(constants.shapes[order[0]])]
     shapes = {index: price(constants.shapes[index]) for index in dict.fromkeys(order)}
     return [shapes[index] for index in order]
 
 
 def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
     """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
-    return _stage_prices(case, batch, rows_of(case, batch))
+    return _stage_prices(case, work(case), batch, rows_of(case, batch))
 
 
-def _stage_prices(case: Case, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
-    constants = work(case)
+def _stage_prices(case: Case, constants: Work, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
     reduce_s = tp_all_reduce(case, constants, rows)
     priced = layers(case, constants, batch, rows, reduce_s)
     return lambda held: _stage(case, constants, priced, held, batch, rows, reduce_s)
@@ -146,14 +147,12 @@ def _stage(
         tp_group = part(case.wiring.group, case.layout.tp)
         collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
     gpu_s = gemm_s + attention_s + collectives_s + overhead_s
-    waiting_s = max(0.0, _host(case, batch, rows, shape) - gpu_s)
+    waiting_s = max(0.0, _host(case, rows, shape) - gpu_s) if not is_captured(case, batch) else 0.0
     return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s + waiting_s)
 
 
-def _host(case: Case, batch: Batch, rows: float, stage: StageWork) -> float:
-    """Return the seconds the host needs to launch a stage's kernels; 0 when a whole graph is replayed."""
-    if is_captured(case, batch):
-        return 0.0
+def _host(case: Case, rows: float, stage: StageWork) -> float:
+    """Return the seconds the host needs to launch a stage's kernels where no whole graph is replayed."""
     host = case.calibration.host
     sizes = case.engine.cuda_graph_sizes
     piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)

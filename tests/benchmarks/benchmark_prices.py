@@ -7,6 +7,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.inputs import presets
+from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
 from optimizer.layout import layouts
 from optimizer.validation import one_node
@@ -16,8 +17,19 @@ WORKLOAD = WorkloadSpec(isl=Lengths(mean=2048), osl=Lengths(mean=512))
 
 
 def sweep(model_name: str, gpu_name: str) -> tuple[int, float]:
-    """Return how many estimates were made and the CPU seconds of one, the constants of each layout included."""
-    model, gpu, engine = presets.load_model(model_name), presets.load_gpu(gpu_name), presets.load_engine("vllm")
+    """Return how many estimates were made and the CPU seconds of one, the constants of each layout included.
+
+    The least of some sweeps, each of a model that no cache knows: what else runs on the machine can only slow it down.
+    """
+    passes = [_one_sweep(presets.load_model(model_name).model_copy(), gpu_name) for _ in range(PASSES)]
+    return passes[0][0], min(seconds for _, seconds in passes)
+
+
+PASSES = 3
+
+
+def _one_sweep(model: ModelSpec, gpu_name: str) -> tuple[int, float]:
+    gpu, engine = presets.load_gpu(gpu_name), presets.load_engine("vllm")
     fits, facts = presets.load_calibration(gpu), version_facts(engine, engine.latest)
     found = layouts(model, 8, weights=("bf16", "fp8"), kv=("bf16", "fp8"), engine="vllm")
     settings = resolve(EngineChoice(), engine, gpu, model, WORKLOAD, None)
