@@ -65,9 +65,13 @@ def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
     no worse; where prefill and decode are apart, it has to agree with the same partners too.
     """
     rivals: dict[object, list[tuple[int, Column]]] = defaultdict(list)
+    of_shape: dict[int, list[tuple[int, Column]]] = {}
     for index, column in enumerate(columns):
-        partners = None if column.role == "both" else kind(column)
-        group = rivals[column.takes, column.price_per_h, column.service, column.role, partners]
+        group = of_shape.get(id(column.shape))
+        if group is None:
+            partners = None if column.role == "both" else kind(column)
+            group = rivals[column.takes, column.price_per_h, column.service, column.role, partners]
+            of_shape[id(column.shape)] = group
         if any(better(other, column) for _, other in group):
             continue
         group[:] = [(i, other) for i, other in group if not better(column, other)]

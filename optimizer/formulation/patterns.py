@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from optimizer.formulation.columns import Piece
@@ -23,7 +24,11 @@ class Pattern:
 
     def count(self, piece: Piece) -> int:
         """Return how many of ``piece`` the node holds."""
-        return dict(self.pieces).get(piece, 0)
+        return self._counts.get(piece, 0)
+
+    @cached_property
+    def _counts(self) -> dict[Piece, int]:
+        return dict(self.pieces)
 
 
 def patterns(node_class: NodeClass, pieces: Sequence[Piece], *, maximal: bool = True) -> tuple[Pattern, ...] | None:

@@ -56,7 +56,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     search = Search(limits, progress)
     asked = 1 + len(instance.then)
     best: Choice | None = None
-    for number, goal in enumerate(goals(model, decisions)):
+    for number, goal in enumerate(goals(model, decisions, compact=limits.compact)):
         solver, status = search.minimize(model, goal)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             if best is None and status != cp_model.INFEASIBLE:

@@ -19,7 +19,7 @@ from optimizer.topology.graph import Topology
 MOST = 8
 """Different faults that are repaired one at a time; more are only told together."""
 
-MOST_SHAPES = 10_000
+MOST_SHAPES = 15_000
 """Priced shapes times repaired clusters: some seconds of pricing. Counted, not timed, so that answers repeat."""
 
 MOST_NODES = 256
@@ -179,7 +179,7 @@ def _answer(request: Request, prices: Known | None = None) -> _Answer | None:
     """Return the proven answer to a question; None when there is none or it is not proven in bounded effort."""
     try:
         known = prepare(request, silent, prices=prices)
-        choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed), silent)
+        choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed, compact=False), silent)
     except (InfeasibleError, NoAnswerError):
         return None
     if choice is None or not choice.proven:

@@ -1,5 +1,6 @@
 """What the ranks of one replica may send to each other, and what that sets aside on every boundary they cross."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
@@ -53,8 +54,8 @@ def set_aside(topology: Topology, share: Share, levels: Iterable[Level]) -> Rese
 
 def levels_crossed(topology: Topology, stages: Stages) -> Iterator[Level]:
     """Yield the cuts that a replica's own groups cross."""
-    for meeting in _meetings(topology, stages):
-        yield from levels_of(meeting)
+    for group in _groups(stages):
+        yield from levels_of(meet(topology, group))
 
 
 def capacity(topology: Topology, domain_id: str) -> float:
@@ -79,14 +80,14 @@ def capacity(topology: Topology, domain_id: str) -> float:
 # -- rates ---------------------------------------------------------------------------------------------------------
 
 
-def _meetings(topology: Topology, stages: Stages) -> list[Meeting]:
+def _groups(stages: Stages) -> list[tuple[str, ...]]:
     """Return all groups of a replica: its stages, then the pairs of ranks of consecutive stages."""
     sizes = {len(stage) for stage in stages}
     seats = [gpu for stage in stages for gpu in stage]
     if len(sizes) != 1 or 0 in sizes or len(set(seats)) != len(seats):
         raise InputError("stages: each holds equally many GPUs, at least one, and no GPU twice")
-    pairs = [pair for here, there in pairwise(stages) for pair in zip(here, there, strict=True)]
-    return [meet(topology, group) for group in (*stages, *pairs)]
+    pairs = (pair for here, there in pairwise(stages) for pair in zip(here, there, strict=True))
+    return [*map(tuple, stages), *pairs]
 
 
 def _keeps_off_nvlink_out(topology: Topology, group: Sequence[str]) -> None:
@@ -101,9 +102,9 @@ def _keeps_off_nvlink_out(topology: Topology, group: Sequence[str]) -> None:
 
 
 def _wiring(topology: Topology, stages: Stages, share: Share) -> Wiring:
-    meetings = _meetings(topology, stages)
-    shares = Shares(topology, share, crossings(level for meeting in meetings for level in levels_of(meeting)))
-    paths = [_path(meeting, shares) for meeting in meetings]
+    ways = crossings(levels_crossed(topology, stages)) if share == "alone" else Counter[str]()
+    shares = Shares(topology, share, ways)
+    paths = [_path(group, shares) for group in _groups(stages)]
     groups, pairs = paths[: len(stages)], paths[len(stages) :]
     tp = len(stages[0])
     hops = tuple(_hop(pairs[start : start + tp]) for start in range(0, len(pairs), tp))
@@ -118,7 +119,20 @@ def _hop(pairs: Sequence[GroupPath]) -> HopPath:
     return HopPath(medium, min(slowest.inner_bytes_per_s, slowest.outer_bytes_per_s), len(pairs))
 
 
-def _path(meeting: Meeting, shares: Shares) -> GroupPath:
+def _path(group: tuple[str, ...], shares: Shares) -> GroupPath:
+    """Return how a group meets; with fair shares that does not depend on the replica around it."""
+    topology = shares.topology
+    if shares.share == "alone":
+        return _found_path(meet(topology, group), shares)
+    key = ("fair path", group)
+    if key not in topology.memo:
+        topology.memo[key] = _found_path(meet(topology, group), shares)
+    found = topology.memo[key]
+    assert isinstance(found, GroupPath)
+    return found
+
+
+def _found_path(meeting: Meeting, shares: Shares) -> GroupPath:
     ranks = sum(len(part) for part in meeting.parts)
     if ranks == 1:
         return ALONE

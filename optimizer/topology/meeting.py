@@ -37,6 +37,15 @@ class Meeting:
 
 def meet(topology: Topology, group: Sequence[str]) -> Meeting:
     """Return how the GPUs of a group reach each other. InputError when a rank cannot sit on one of them."""
+    key = ("meeting", tuple(group))
+    if key not in topology.memo:
+        topology.memo[key] = _meet(topology, group)
+    found = topology.memo[key]
+    assert isinstance(found, Meeting)
+    return found
+
+
+def _meet(topology: Topology, group: Sequence[str]) -> Meeting:
     members = tuple(reach(topology, gpu) for gpu in group)
     units = _cells(members, lambda member: member.unit)
     if len(units) > 1:
