@@ -27,7 +27,7 @@ PRICED = 8
 """So many of them are priced: those that promise most over what the same GPUs give in replicas of one type."""
 
 FEW = 4
-"""And so many of those that need fewer GPUs than any replica of one type."""
+"""And on so many of the fewest GPUs that hold no replica of one type."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def mixtures(
     short = {t for t, n in usable.items() if t not in best or MULTIPLE * best[t].footprint.gpus > n}
     if not short:
         return Mixtures(every=False)
-    smallest = min((shape.footprint.gpus for shape in alone if shape.points), default=inf)
+    fewest: dict[str, int] = {}
+    for shape in alone:
+        if shape.points:
+            gpu_type, gpus = shape.footprint.gpu_type, shape.footprint.gpus
+            fewest[gpu_type] = min(gpus, fewest.get(gpu_type, gpus))
     scanned = tuple(islice(_fitting(orders(place, admitted, usable, every=False), short), SCANNED))
-    chosen = _promising(scanned, {t: _per_gpu(shape) for t, shape in best.items()}, smallest)
+    chosen = _promising(scanned, {t: _per_gpu(shape) for t, shape in best.items()}, fewest)
     shapes = tuple(shape for order in chosen for shape in order.shapes(order.splits))
     return Mixtures(shapes, False, True, len(chosen), len(scanned))
 
@@ -103,16 +107,20 @@ def _fitting(found: Iterable[Order], short: set[str]) -> Iterator[Order]:
             yield order
 
 
-def _promising(scanned: Sequence[Order], per_gpu: Mapping[str, float], smallest: float) -> tuple[Order, ...]:
+def _promising(scanned: Sequence[Order], per_gpu: Mapping[str, float], fewest: Mapping[str, int]) -> tuple[Order, ...]:
     """Return the orders that promise more than their GPUs give in replicas of one type, best first.
 
-    Besides, the first of those that need fewer GPUs than any such replica.
+    Besides, those on the fewest GPUs that hold no replica of one type, the most promising on each.
     """
     gain = {}
     for order in scanned:
-        otherwise = sum(per_gpu.get(t, 0.0) * n for t, n in order.footprints[0].gpus_of_type.items())
+        otherwise = sum(per_gpu.get(t, 0.0) * n for t, n in order.gpus_of_type.items())
         gain[id(order)] = order.promise / otherwise if otherwise else inf
     able = [order for order in scanned if gain[id(order)] > 1.0]
     ranked = sorted(able, key=lambda order: (-gain[id(order)], -order.promise))
-    small = [order for order in scanned if order.layout.world_size < smallest]
-    return tuple({id(order): order for order in (*ranked[:PRICED], *small[:FEW])}.values())
+    small: dict[tuple[tuple[str, int], ...], Order] = {}
+    for order in scanned:
+        if all(n < fewest.get(t, inf) for t, n in order.gpus_of_type.items()):
+            taken = tuple(sorted(order.gpus_of_type.items()))
+            small[taken] = max(small.get(taken, order), order, key=lambda one: one.promise)
+    return tuple({id(order): order for order in (*ranked[:PRICED], *list(small.values())[:FEW])}.values())

@@ -19,6 +19,7 @@ from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.footprints import Footprint
 from optimizer.topology.graph import Topology
 from optimizer.topology.mixed import mixed_footprints
+from optimizer.topology.sections import counts_of, told
 from optimizer.topology.wiring import Wiring
 
 MOST_STAGES = 8
@@ -66,9 +67,14 @@ class Order:
         return tuple(mixed_footprints(place.classes, self.gpu_types, ranks, joined=joined, every=self.every_seat))
 
     @property
+    def gpus_of_type(self) -> dict[str, int]:
+        """Its GPUs by type."""
+        return counts_of(self.gpu_types, self.layout.ranks_per_stage)
+
+    @property
     def label(self) -> str:
         """The types and their GPUs."""
-        return self.footprints[0].gpu_type
+        return told(self.gpus_of_type)
 
     @cached_property
     def paths(self) -> Wiring | None:

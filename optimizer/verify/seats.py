@@ -128,10 +128,8 @@ def nodes_hold_equal_shares(evidence: Evidence) -> Iterator[str]:
 
 def _each_type_is_dealt_out(claim: Claim) -> bool:
     """Whether the stages of every type have equally many GPUs on each of their nodes, and no other stages there."""
-    held = [Counter[str]() for _ in claim.sections]
-    runs = (number for number, (_, run) in enumerate(itertools.groupby(claim.types)) for _ in run)
-    for run, ids in zip(runs, claim.stages, strict=True):
-        held[run].update(claim.topology.gpu(gpu).node for gpu in ids)
+    runs = itertools.groupby(claim.gpus or (), key=lambda gpu: gpu.type)
+    held = [Counter(gpu.node for gpu in run) for _, run in runs]
     apart = sum(len(nodes) for nodes in held) == len(set().union(*held))
     return len(held) > 1 and apart and all(len(set(nodes.values())) == 1 for nodes in held)
 
