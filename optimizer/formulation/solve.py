@@ -49,6 +49,8 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     Objectives are solved one after the other, each among the plans that are best by those before it; last their
     tie-break. NoAnswerError when the time limit (or the user) comes before any plan.
     """
+    if not instance.columns:  # those left were of one phase, and no partner of theirs was
+        return None
     model = cp_model.CpModel()
     decisions = declare(model, instance)
     for rule in RULES:
