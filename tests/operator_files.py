@@ -1,6 +1,7 @@
 """Small files in the formats that operators have, written by hand for the importer tests."""
 
 import json
+from collections.abc import Callable
 
 import networkx as nx
 
@@ -109,6 +110,40 @@ def rocm(count: int, cut: "tuple[int, int] | None" = None) -> str:
     numa = "\n".join(f"GPU[{i}]\t\t: (Topology) Numa Node: {int(i >= count / 2)}" for i in range(count))
     kind = table("Link Type", lambda a, b: "PCIE" if cut and {a, b} == set(cut) else "XGMI")
     return table("Weight", lambda a, b: 15) + table("Hops", lambda a, b: 1) + kind + f"==== Numa Nodes ====\n{numa}\n"
+
+
+def amd(count: int, cut: "tuple[int, int] | None" = None, far: "tuple[int, int] | None" = None) -> str:
+    names = [f"0000:{i + 12:02x}:00.0" for i in range(count)]
+
+    def table(title: str, cell: "Callable[[set[int]], str]", own: str) -> str:
+        rows = [
+            f"{a} " + " ".join(f"{own if a == b else cell({i, j}):<12}" for j, b in enumerate(names))
+            for i, a in enumerate(names)
+        ]
+        return f"{title} TABLE:\n{' ' * 13}{' '.join(names)}\n" + "\n".join(rows) + "\n\n"
+
+    return (
+        table("ACCESS", lambda _: "ENABLED", "ENABLED")
+        + table("WEIGHT", lambda _: "15", "0")
+        + table("HOPS", lambda _: "1", "0")
+        + table("LINK TYPE", lambda pair: "PCIE" if cut and pair == set(cut) else "XGMI", "SELF")
+        + table("NUMA BW", lambda pair: "0-0" if far and pair == set(far) else "50000-100000", "N/A")
+    )
+
+
+SHOWN_TREE = """SwitchName=leaf1 Level=0 LinkSpeed=1 Nodes=gpu[01-02]
+SwitchName=leaf2 Level=0 LinkSpeed=1 Nodes=gpu[03-04]
+SwitchName=top Level=1 LinkSpeed=1 Nodes=gpu[01-04] Switches=leaf[1-2]
+"""
+
+
+def shown_node(name: str, gres: str = "gpu:h200:8(S:0-1)", state: str = "IDLE", reason: str = "") -> str:
+    why = f"   Reason={reason} [root@2026-03-01T10:00:00]\n" if reason else ""
+    return (
+        f"NodeName={name} Arch=x86_64 CoresPerSocket=48\n   CPUAlloc=0 CPUEfctv=192 CPUTot=192 CPULoad=0.5\n"
+        f"   Gres={gres}\n   NodeAddr={name} NodeHostName={name} Version=24.11.0\n"
+        f"   State={state} ThreadsPerCore=2 TmpDisk=0 Weight=1\n   CfgTRES=cpu=192,gres/gpu=8\n{why}\n"
+    )
 
 
 def hwloc(matrix_text: str = "") -> str:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from importing import imported, told
 from operator_files import (
     GRAPH,
+    SHOWN_TREE,
     TREE,
     YAML,
+    amd,
     hgx,
     hwloc,
     ibnet,
@@ -21,6 +23,7 @@ from operator_files import (
     query,
     rails,
     rocm,
+    shown_node,
     simai,
 )
 
@@ -34,10 +37,13 @@ SAMPLES = {
     "NCCL graph XML": GRAPH.format(n=2, speed=12, kind="PHB"),
     "Slurm topology.conf": TREE,
     "Slurm topology.yaml": YAML,
+    "scontrol show topology": SHOWN_TREE,
+    "scontrol show node": shown_node("a") + shown_node("b", state="IDLE+DRAIN", reason="fan"),
     "Kubernetes nodes": nodes(node("a"), node("b", unschedulable=True)),
     "Kueue Topology": "apiVersion: kueue.x-k8s.io/v1beta1\nkind: Topology\nspec:\n  levels:\n  - nodeLabel: dc/rack\n",
     "ibnetdiscover": ibnet({0: 2, 1: 1}),
     "rocm-smi --showtopo": rocm(4),
+    "amd-smi topology": amd(4),
     "AWS DescribeInstanceTopology": json.dumps(
         {"Instances": [{"InstanceId": "i-1", "InstanceType": "p5.48xlarge", "NetworkNodes": ["a", "b", "c"]}]}
     ),

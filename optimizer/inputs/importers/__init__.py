@@ -8,6 +8,7 @@ from optimizer.errors import InputError
 from optimizer.inputs.documents import parse_json
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.importers import (
+    amd_smi,
     astra_sim,
     aws_topology,
     graphml,
@@ -23,6 +24,8 @@ from optimizer.inputs.importers import (
     rocm_smi,
     simai,
     slurm_conf,
+    slurm_node,
+    slurm_topology,
     slurm_yaml,
 )
 from optimizer.inputs.importers.facts import Facts, Finding, Pasted, listed
@@ -47,11 +50,14 @@ FORMATS: dict[str, Format] = {
     nccl_topology.KIND: Format(nccl_topology.recognises, nccl_topology.read),
     nccl_graph.KIND: Format(nccl_graph.recognises, nccl_graph.read),
     slurm_conf.KIND: Format(slurm_conf.recognises, slurm_conf.read),
+    slurm_topology.KIND: Format(slurm_topology.recognises, slurm_topology.read),
+    slurm_node.KIND: Format(slurm_node.recognises, slurm_node.read),
     slurm_yaml.KIND: Format(slurm_yaml.recognises, slurm_yaml.read),
     kubernetes.KIND: Format(kubernetes.recognises, kubernetes.read),
     kueue.KIND: Format(kueue.recognises, kueue.read),
     ibnetdiscover.KIND: Format(ibnetdiscover.recognises, ibnetdiscover.read),
     rocm_smi.KIND: Format(rocm_smi.recognises, rocm_smi.read),
+    amd_smi.KIND: Format(amd_smi.recognises, amd_smi.read),
     aws_topology.KIND: Format(aws_topology.recognises, aws_topology.read),
     node_link.KIND: Format(node_link.recognises, node_link.read),
     graphml.KIND: Format(graphml.recognises, graphml.read),

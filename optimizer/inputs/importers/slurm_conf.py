@@ -9,7 +9,11 @@ from optimizer.inputs.hostlist import expand
 from optimizer.inputs.importers.facts import FabricFacts, Facts, Finding, HostFacts, Pasted, counted, listed
 
 KIND = "Slurm topology.conf"
-_LINE = re.compile(r"^\s*(SwitchName|BlockName)\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(
+    r"^[ \t]*(SwitchName|BlockName)[ \t]*=[ \t]*(\S+)(?![ \t]+(?:Level|BlockIndex)=)(?!\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What `scontrol show topology` prints looks alike, with a level or an index; it has a reader of its own."""
 _SETTING = re.compile(r"(\w+)\s*=\s*(\S+)")
 MAX_NODES = 100_000
 
@@ -36,6 +40,8 @@ def read(pasted: Pasted) -> Facts:
     for number, line in enumerate(pasted.text.split("\n"), start=1):
         settings = {key.lower(): value for key, value in _SETTING.findall(line.split("#")[0])}
         where = f"{pasted.where}:{number}"
+        if {"level", "blockindex"} & set(settings):
+            continue
         if "switchname" in settings:
             switches.append(_unit(settings, "switchname", where, findings))
         elif "blockname" in settings:
