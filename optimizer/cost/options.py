@@ -34,6 +34,18 @@ def meets_slo(estimate: Estimate, workload: WorkloadSpec) -> bool:
     return in_time and (slo.tpot is None or estimate.tpot_slo_s <= slo.tpot)
 
 
+HOPELESS = 1.5
+"""A replica that misses an objective by half keeps it with no more requests in flight: steps grow with them, and what a
+larger batch gains by another kernel or captured size is some percent."""
+
+
+def _is_hopeless(estimate: Estimate, workload: WorkloadSpec) -> bool:
+    """Whether an objective is missed so far that more requests in flight need not be looked at."""
+    slo = workload.slo
+    late = slo.ttft is not None and estimate.ttft_slo_s > HOPELESS * slo.ttft
+    return late or (slo.tpot is not None and estimate.tpot_slo_s > HOPELESS * slo.tpot)
+
+
 @dataclass(frozen=True)
 class Points:
     """What was priced of a replica."""
@@ -49,8 +61,8 @@ class Points:
 def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, steps: Iterable[int]) -> Points:
     """Return what is priced of ``steps``, ascending numbers of requests in flight, at least one.
 
-    More requests in flight need more memory, so the search ends at the first that does not fit; of a replica that makes
-    no tokens it ends where more prompts in flight only wait.
+    More requests in flight need more memory and time, so the search ends at the first that does not fit or is far too
+    slow; of a replica that makes no tokens it ends where more prompts in flight only wait.
     """
     points: list[Estimate] = []
     miss: Estimate | None = None
@@ -64,7 +76,7 @@ def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, s
             points.append(estimate)
             continue
         miss = miss or estimate
-        if not estimate.fits:
+        if not estimate.fits or _is_hopeless(estimate, workload):
             break
     return Points(tuple(points), miss or points[-1], fitting)
 
