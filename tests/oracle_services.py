@@ -45,7 +45,7 @@ def best_of_services(
     """Return the best answer over all plans, None when there is none; a tie by tokens counts them by weight."""
     topology = build(cluster)
     classes = classes_of(topology, tell_apart=tell_apart)
-    seated = list(of_services(topology, classes, services))
+    seated = list(of_services(topology, classes, services, first_token=objective == "ttft"))
     return packed(topology, classes, seated, goal_of(services, objective, seated), objective)
 
 

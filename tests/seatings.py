@@ -84,12 +84,16 @@ def splits(layers: int, stages: int) -> Iterator[tuple[int, ...]]:
 
 
 def of_services(
-    topology: Topology, classes: Sequence[tuple[str, ...]], services: Sequence[Service]
+    topology: Topology,
+    classes: Sequence[tuple[str, ...]],
+    services: Sequence[Service],
+    *,
+    first_token: bool = False,
 ) -> Iterator[Seated]:
     """Yield every replica of every service in every role that its workload allows."""
     for number, service in enumerate(services):
         for role in service.workload.roles:
-            for one in replicas(topology, classes, service.model, service.workload, role):
+            for one in replicas(topology, classes, service.model, service.workload, role, first_token=first_token):
                 yield replace(one, service=number)
 
 

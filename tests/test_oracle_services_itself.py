@@ -30,10 +30,11 @@ def service(load: WorkloadSpec = WORKLOAD, weight: float = 1.0, **changes: objec
     return Service(model=TWO_LAYERS, workload=load.model_copy(update=changes), weight=weight)
 
 
-def offers(where: ClusterSpec, *services: Service) -> list[Seated]:
+def offers(where: ClusterSpec, *services: Service, first_token: bool = False) -> list[Seated]:
     """Return all admissible replicas on all seats, no two GPUs taken for equal."""
     topology = build(where)
-    return list(of_services(topology, [(gpu.id,) for gpu in topology.gpus if gpu.placeable], services))
+    each = [(gpu.id,) for gpu in topology.gpus if gpu.placeable]
+    return list(of_services(topology, each, services, first_token=first_token))
 
 
 def fastest(found: Iterable[Seated], role: Role, *, gpus: int = 1) -> float:
@@ -207,7 +208,7 @@ def plain_best(instance: Shared) -> tuple[float, float] | None:
     """Return (value, tie) of the best plan, all plans looked at one by one."""
     where, topology = instance.cluster, build(instance.cluster)
     reached: list[tuple[float, float]] = []
-    for plan in plans(offers(where, *instance.services)):
+    for plan in plans(offers(where, *instance.services, first_token=instance.objective == "ttft")):
         promised: Counter[str] = Counter()
         for replica in plan:
             promised.update(dict(replica.reserved))

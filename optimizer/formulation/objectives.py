@@ -11,7 +11,7 @@ from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance, Load, Phase
 from optimizer.formulation.integers import gain, gain_quantum, guard, requirement
-from optimizer.formulation.pairs import NS, mean_s, services_apart, slowest_pair, slowest_pair_s
+from optimizer.formulation.pairs import NS, mean_s, nanoseconds, services_apart, slowest_pair, slowest_pair_s
 from optimizer.formulation.variables import Decisions
 from optimizer.plan import ObjectiveName
 
@@ -91,7 +91,7 @@ def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
         if column.role == "both":
             chosen = model.new_bool_var(f"chosen[{var.name}]")
             model.add(var == 0).only_enforce_if(~chosen)
-            model.add(slowest >= math.floor(column.point.ttft_s * NS)).only_enforce_if(chosen)
+            model.add(slowest >= nanoseconds(column.point.ttft_s)).only_enforce_if(chosen)
     return Goal(slowest, lambda n: n / NS), fewest_gpus(decisions)
 
 

@@ -17,7 +17,15 @@ from optimizer.inputs.workload import Role
 NS = 1e9
 """TTFTs of pairs are summed in whole nanoseconds."""
 
+SAME = 1e-3
+"""Of a nanosecond: sums of the same floats in another order are no difference."""
+
 Seconds = Callable[[Column], float]
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return whole nanoseconds, rounded down."""
+    return math.floor(seconds * NS + SAME)
 
 
 def services_apart(columns: Sequence[Column]) -> tuple[int, ...]:
@@ -61,7 +69,7 @@ Chosen = Sequence[tuple[Column, cp_model.IntVar]]
 
 def _slowest(model: cp_model.CpModel, own: Chosen, seconds: Seconds, least_ns: int) -> cp_model.LinearExpr:
     """Return at least the nanoseconds of every chosen replica; what is below ``least_ns`` makes no difference."""
-    late = [(var, ns) for column, var in own if (ns := math.floor(seconds(column) * NS)) > least_ns]
+    late = [(var, ns) for column, var in own if (ns := nanoseconds(seconds(column))) > least_ns]
     if not late:
         return cp_model.LinearExpr.constant(least_ns)
     slowest = model.new_int_var(least_ns, max(ns for _, ns in late), "slowest")
@@ -94,7 +102,7 @@ def _sum_within(
 ) -> None:
     """Bound the slowest of both phases together; a replica that keeps the bound with the slowest partner is no part."""
     (sends, first), (takes, then) = prefill, decode
-    most = [max(math.floor(seconds(column) * NS) for column, _ in own) for own, seconds in (prefill, decode)]
+    most = [max(nanoseconds(seconds(column)) for column, _ in own) for own, seconds in (prefill, decode)]
     if sum(most) > bound_ns:
         early = _slowest(model, sends, first, max(0, bound_ns - most[1]))
         late = _slowest(model, takes, then, max(0, bound_ns - most[0]))

@@ -13,13 +13,14 @@ from optimizer.errors import InfeasibleError, InputError
 from optimizer.formulation.columns import Column, columns_of
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance, Load
+from optimizer.formulation.partners import with_partners
 from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts, parse_label, refuses_hand_over
-from optimizer.pipeline.refused import refused, weights_of, why_not
+from optimizer.pipeline.refused import no_pair, refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
 from optimizer.topology.classes import NodeClass, joins_nodes, node_classes
@@ -93,7 +94,8 @@ def prepare(
         for market in _markets(request, cluster, number, service)
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
-    columns = _in_pairs(columns_of(topology, classes, every, _prices(request)))
+    loads = tuple(Load(service.workload, service.weight) for service in request.services)
+    columns = with_partners(_in_pairs(columns_of(topology, classes, every, _prices(request))), loads)
     for number in range(len(request.services)):
         if not any(column.service == number for column in columns):
             own = [offer for offer in offers if offer.market.service == number]
@@ -101,7 +103,7 @@ def prepare(
     instance = Instance(
         classes=classes,
         columns=columns,
-        loads=tuple(Load(service.workload, service.weight) for service in request.services),
+        loads=loads,
         objective=request.objective,
         max_gpus=request.max_gpus,
         replicas=request.fix.get("dp"),
@@ -135,7 +137,7 @@ def asked_with(known: Prepared, workload: WorkloadSpec) -> Prepared:
 
 
 def _refuse_open_survival(request: Request) -> None:
-    """Raise InputError where what a failure leaves is no sum over replicas but the least of two phases, or of models."""
+    """Raise InputError where what a failure leaves is no sum over replicas but the least of phases or of models."""
     apart = [service for service in request.services if set(service.workload.roles) != {"both"}]
     if request.survive is None or not (apart or request.more):
         return
@@ -205,7 +207,10 @@ def _inadmissible(
     offers: Sequence[_Offer], cluster: ClusterSpec, usable: dict[str, int], unknown: Unknown
 ) -> InfeasibleError:
     """Return why one model has no admissible replica, told of the role that comes first among those without any."""
-    lacking = next(offer for offer in offers if not any(shape.points for shape in offer.shapes))
+    lacking = next((offer for offer in offers if not any(shape.points for shape in offer.shapes)), None)
+    if lacking is None:
+        points = {offer.market.role: [e for shape in offer.shapes for e in shape.points] for offer in offers}
+        return no_pair(Service(model=offers[0].market.model, workload=offers[0].market.workload), cluster, points)
     found = shortfall(lacking.shapes, lacking.market, usable)
     what = "" if lacking.market.role == "both" else f" for {lacking.market.role}"
     return InfeasibleError(

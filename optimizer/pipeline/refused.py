@@ -1,11 +1,17 @@
 """Layouts that the user named or fixed and that cannot be: the engine's reasons, or too few GPUs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
+from optimizer.cost.quantities import Estimate
 from optimizer.errors import InfeasibleError
+from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import Scheme
+from optimizer.inputs.service import Service
+from optimizer.inputs.workload import Role
 from optimizer.layout import Layout, parse_label, refusals, refuses_hand_over, split_layers
 from optimizer.pipeline.request import Request
+from optimizer.units import show_seconds
 
 
 def weights_of(request: Request) -> tuple[Scheme, ...]:
@@ -43,3 +49,18 @@ def _reasons(request: Request, degrees: dict[str, int], gpus: int) -> Iterator[s
     yield from (f"{layout.label}: {why}" for why in (*refusals(model, layout, engine), *filter(None, apart)))
     if layout.world_size > most:
         yield f"{layout.label}: {layout.world_size} ranks for {most} GPUs of one type"
+
+
+def no_pair(service: Service, cluster: ClusterSpec, points: Mapping[Role, Sequence[Estimate]]) -> InfeasibleError:
+    """Return that prefill and decode replicas, each admissible by itself, do not keep the bound on TTFT together."""
+    least_s = min(
+        p.ttft_slo_s + max(p.transfer_s, d.transfer_s) + d.ttft_slo_s
+        for p, d in product(points["prefill"], points["decode"])
+    )
+    bound_s = service.workload.slo.ttft or 0.0
+    return InfeasibleError(
+        f"no prefill and decode replicas of {service.model.name} keep the bound on TTFT together "
+        f"on cluster {cluster.name}",
+        nearest_miss=(f"the fastest pair has a TTFT of {show_seconds(least_s)} of {show_seconds(bound_s)} allowed",),
+        remedies=("a longer slo.ttft, or roles: [both] in the workload",),
+    )
