@@ -13,13 +13,14 @@ from functools import partial
 from itertools import product
 
 from oracle import SLACK, Answer, Goal, Vector, classes_of, packed
+from oracle_survival import needs
 from seatings import Seated, of_services
 
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.service import Service
-from optimizer.inputs.workload import Role
-from optimizer.plan import ObjectiveName
-from optimizer.topology.graph import build
+from optimizer.inputs.workload import Role, WorkloadSpec
+from optimizer.plan import Failure, ObjectiveName
+from optimizer.topology.graph import Topology, build
 
 NEVER = -math.inf
 
@@ -40,16 +41,50 @@ class Term:
 
 
 def best_of_services(
-    cluster: ClusterSpec, services: Sequence[Service], objective: ObjectiveName, *, tell_apart: bool = False
+    cluster: ClusterSpec,
+    services: Sequence[Service],
+    objective: ObjectiveName,
+    *,
+    tell_apart: bool = False,
+    failure: Failure | None = None,
 ) -> Answer | None:
-    """Return the best answer over all plans, None when there is none; a tie by tokens counts them by weight."""
+    """Return the best answer over all plans, None when there is none; a tie by tokens counts them by weight.
+
+    ``failure``: what may break, one at a time, with enough left of every phase of every service.
+    """
     topology = build(cluster)
-    classes = classes_of(topology, tell_apart=tell_apart)
+    classes = classes_of(topology, tell_apart=tell_apart or failure is not None)
     seated = list(of_services(topology, classes, services, first_token=objective == "ttft"))
-    return packed(topology, classes, seated, goal_of(services, objective, seated), objective)
+    spare = _spare(topology, services, seated, failure) if failure else ()
+    return packed(topology, classes, seated, goal_of(services, objective, seated, spare), objective)
 
 
-def goal_of(services: Sequence[Service], objective: ObjectiveName, seated: Sequence[Seated]) -> Goal:
+Spare = Sequence[tuple[Term, float]]
+"""What is left of something, and what has to be."""
+
+
+def _spare(topology: Topology, services: Sequence[Service], seated: Sequence[Seated], failure: Failure) -> Spare:
+    """Return what is left of each phase of each service without each element that may break."""
+    broken = {id(one): needs(topology, one, failure) for one in seated}
+    elements = sorted({element for own in broken.values() for element in own})
+
+    def left(number: int, load: WorkloadSpec, phase: str, element: str, one: Seated, _: float) -> float:
+        if one.service != number or one.role not in ("both", phase) or element in broken[id(one)]:
+            return 0.0
+        if load.request_rate:
+            return -one.estimate.requests_per_s
+        return -one.estimate.concurrency if load.concurrency else -1
+
+    return [
+        (Term(partial(left, number, service.workload, phase, element), -demand), demand * (1 - SLACK))
+        for number, service in enumerate(services)
+        for demand in [service.workload.request_rate or service.workload.concurrency or 1]
+        for phase in (("prefill", "decode") if len(service.workload.roles) > 1 else ("both",))
+        for element in elements
+    ]
+
+
+def goal_of(services: Sequence[Service], objective: ObjectiveName, seated: Sequence[Seated], spare: Spare = ()) -> Goal:
     """Return what is asked of sets of these replicas."""
     tables = [_Table(number, service, objective, seated) for number, service in enumerate(services)]
     shared = _shared(objective)
@@ -57,12 +92,17 @@ def goal_of(services: Sequence[Service], objective: ObjectiveName, seated: Seque
     ends = [len(shared)]
     for table in tables:
         ends.append(ends[-1] + len(table.terms))
+    terms += [term for term, _ in spare]
 
     def parts(v: Vector) -> Iterator[tuple[_Table, Vector]]:
         return ((table, v[start:end]) for table, start, end in zip(tables, ends, ends[1:], strict=False))
 
+    left = range(ends[-1], ends[-1] + len(spare))
+
     def worth(v: Vector) -> tuple[float, float] | None:
         if not all(table.is_served(own) for table, own in parts(v)):
+            return None
+        if any(-v[index] < demand for index, (_, demand) in zip(left, spare, strict=True)):
             return None
         tokens = sum(table.weighted_tokens_per_s(own) for table, own in parts(v))
         match objective:

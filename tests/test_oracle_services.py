@@ -1,21 +1,24 @@
 """The solver against brute force where several models share a cluster, and where prefill and decode are apart."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import Answer
 from oracle_services import best_of_services
 from seatings import of_services
 from strategies import Shared, shared
 from test_oracle import QUANTUM, SUMS
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node
+from test_oracle_survival import nics_are_told_apart
 
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Slo
 from optimizer.pipeline import Request, solve
-from optimizer.plan import Plan
+from optimizer.plan import Failure, ObjectiveName, Plan
 from optimizer.topology.graph import build
 from optimizer.verify import check
 
@@ -98,3 +101,50 @@ def test_the_solver_finds_the_best_of_all_plans_of_services(instance: Shared) ->
 @given(shared())
 def test_the_solver_finds_the_best_of_all_plans_of_many_services(instance: Shared) -> None:
     compared(instance)
+
+
+# -- after a failure ----------------------------------------------------------------------------------------------
+
+
+def surviving(instance: Shared, failure: Failure) -> Plan | None:
+    """Return the plan that survives, None when there is none."""
+    first, *more = instance.services
+    request = Request(
+        instance.cluster, first.model, first.workload, weight=first.weight, more=tuple(more),
+        objective=instance.objective, survive=failure, faults=False,
+    )  # fmt: skip
+    try:
+        return solve(request).plan
+    except InfeasibleError:
+        return None
+
+
+def by_rate(instance: Shared, per_s: float) -> Shared:
+    """Return the instance with a rate wherever prefill and decode may be apart: only so is survival planned."""
+    loads = [
+        one.workload.model_copy(update={"request_rate": per_s, "concurrency": None})
+        if len(one.workload.roles) > 1 and one.workload.request_rate is None else one.workload
+        for one in instance.services
+    ]  # fmt: skip
+    pairs = zip(instance.services, loads, strict=True)
+    return replace(instance, services=tuple(one.model_copy(update={"workload": load}) for one, load in pairs))
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    shared(), st.sampled_from(["gpus", "latency", "cost"]), st.sampled_from(["gpu", "node", "nic"]),
+    st.sampled_from([0.2, 2.0]),
+)  # fmt: skip
+def test_every_phase_of_every_service_survives_as_brute_force_finds(
+    instance: Shared, objective: ObjectiveName, failure: Failure, per_s: float
+) -> None:
+    instance = by_rate(replace(instance, objective=objective), per_s)
+    expected = best_of_services(instance.cluster, instance.services, objective, failure=failure)
+    plan = surviving(instance, failure)
+    if failure == "nic" and not nics_are_told_apart(instance.cluster):
+        assert plan is None or (expected is not None and plan.objective.value >= expected.value * (1 - QUANTUM))
+        return
+    assert (plan is None) == (expected is None)
+    if plan is not None and expected is not None:
+        assert check(plan) == ()
+        assert plan.objective.value == pytest.approx(expected.value, rel=QUANTUM * len(plan.replicas))

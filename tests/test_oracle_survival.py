@@ -9,6 +9,7 @@ from oracle_survival import best_surviving
 from strategies import Instance, instances
 
 from optimizer.errors import InfeasibleError
+from optimizer.inputs.cluster import ClusterSpec
 from optimizer.pipeline import Request, solve
 from optimizer.plan import Failure, ObjectiveName
 from optimizer.topology.graph import build
@@ -24,9 +25,9 @@ def small(instance: Instance) -> bool:
     return 0 < sum(gpu.placeable for gpu in build(instance.cluster).gpus) <= MOST_GPUS
 
 
-def nics_are_told_apart(instance: Instance) -> bool:
+def nics_are_told_apart(cluster: ClusterSpec) -> bool:
     """Whether every node has one NIC, or one for each GPU: else those of a node count as one."""
-    topology = build(instance.cluster)
+    topology = build(cluster)
     for node in topology.nodes:
         gpus = [gpu for gpu in topology.node(node).gpus if topology.gpu(gpu).placeable]
         nics = [nic for gpu in gpus for nic in topology.graph.nodes[gpu]["nics"]]
@@ -38,7 +39,7 @@ def nics_are_told_apart(instance: Instance) -> bool:
 def compared(instance: Instance, objective: ObjectiveName, failure: Failure) -> None:
     where, model, load = instance.cluster, instance.model, instance.workload
     expected = best_surviving(where, model, load, objective, failure)
-    exact = failure != "nic" or nics_are_told_apart(instance)
+    exact = failure != "nic" or nics_are_told_apart(instance.cluster)
     try:
         plan = solve(Request(where, model, load, objective=objective, survive=failure, faults=False)).plan
     except InfeasibleError:
