@@ -135,7 +135,7 @@ def _terms(held: _Holdings, kv: float, label: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _loaded_bytes(model: Same[ModelSpec], layout: Layout, stage: int) -> int:
-    return weights_bytes(model.value, layout, stage) + buffer_bytes(model.value, stage)
+    return weights_bytes(model.value, layout, stage) + buffer_bytes(model.value, layout, stage)
 
 
 @lru_cache(maxsize=8192)

@@ -11,8 +11,8 @@ from optimizer.layout import Layout
 VOCAB_ALIGNMENT = 64
 """Engines pad the vocabulary to a multiple of this before they cut it (vLLM, vocab_parallel_embedding.py)."""
 
-MXFP4_HIDDEN_ALIGNMENT = 256
-"""MXFP4 expert kernels pad the hidden width: gpt-oss 2880 -> 3072, seen in vLLM 0.33's per-rank weights."""
+MXFP4_ALIGNMENT = 64
+"""MXFP4 kernels pad an expert's slice: gpt-oss in 8 slices 360 -> 384 (vLLM, fused_moe/oracle/mxfp4.py, Triton)."""
 
 BLOCKS: dict[Scheme, int] = {"fp8-block": 128, "int4": 128, "mxfp4": 32, "nvfp4": 16}
 """Weights that share a scale where the checkpoint does not say: squares for fp8-block, else along the inputs."""
@@ -20,11 +20,11 @@ BLOCKS: dict[Scheme, int] = {"fp8-block": 128, "int4": 128, "mxfp4": 32, "nvfp4"
 _ONLINE = Quantization(scheme="fp8").kept
 
 
-def stored_bytes(scheme: Scheme, block: int, inputs: int, outputs: int) -> int:
+def stored_bytes(scheme: Scheme, block: int, inputs: int, outputs: int, *, symmetric: bool = False) -> int:
     """Return bytes of one matrix, scales included.
 
-    fp8 and int8: an fp32 scale per output; fp8-block: one per block; int4: fp16 scale and 4-bit zero per group;
-    mxfp4 and nvfp4: a one-byte scale per group.
+    fp8 and int8: an fp32 scale per output; fp8-block: one per block; int4: fp16 scale and 4-bit zero per group
+    (no zero if ``symmetric``); mxfp4 and nvfp4: a one-byte scale per group.
     """
     groups = ceil(inputs / block) if block else 1
     match scheme:
@@ -35,7 +35,7 @@ def stored_bytes(scheme: Scheme, block: int, inputs: int, outputs: int) -> int:
         case "fp8-block":
             return inputs * outputs + 4 * groups * ceil(outputs / block)
         case "int4":
-            return ceil((inputs / 2 + 2.5 * groups) * outputs)
+            return ceil((inputs / 2 + (2.0 if symmetric else 2.5) * groups) * outputs)
         case "mxfp4" | "nvfp4":
             return ceil((inputs / 2 + groups) * outputs)
         case _:
@@ -88,27 +88,29 @@ def _aligned(size: int, to: int) -> int:
     return ceil(size / to) * to
 
 
-def _padded(tensor: Tensor, scheme: Scheme) -> Tensor:
-    """Return the tensor as the kernels want it: MXFP4 experts with an aligned hidden width."""
+def _padded(share: Tensor, scheme: Scheme) -> Tensor:
+    """Return the share as the kernels want it: MXFP4 experts with an aligned slice of their width."""
     if scheme != "mxfp4":
-        return tensor
-    match tensor.split:
-        case "experts-outputs" if tensor.is_matrix:
-            return replace(tensor, inputs=_aligned(tensor.inputs, MXFP4_HIDDEN_ALIGNMENT))
-        case "experts-inputs" | "experts-whole":
-            return replace(tensor, outputs=_aligned(tensor.outputs, MXFP4_HIDDEN_ALIGNMENT))
+        return share
+    match share.split:
+        case "experts-outputs":
+            return replace(share, outputs=_aligned(share.outputs, MXFP4_ALIGNMENT))
+        case "experts-inputs":
+            return replace(share, inputs=_aligned(share.inputs, MXFP4_ALIGNMENT))
         case _:
-            return tensor
+            return share
 
 
 def _bytes(tensor: Tensor, model: ModelSpec, layout: Layout) -> int:
     """Return bytes of the tensor's share; vectors are never quantised, but padded with MXFP4 experts."""
     part: Part = "router" if tensor.part == "norm" else tensor.part
     scheme = scheme_of(model, layout, part)
-    share = shard(_padded(tensor, scheme), layout)
+    share = _padded(shard(tensor, layout), scheme)
     if not tensor.is_matrix:
         scheme = "bf16"
-    size = stored_bytes(scheme, _block(model, scheme, share), share.inputs, share.outputs)
+    symmetric = model.quantization is not None and model.quantization.symmetric
+    block = _block(model, scheme, share)
+    size = stored_bytes(scheme, block, share.inputs, share.outputs, symmetric=symmetric)
     return share.copies * size * (2 if tensor.wide else 1)
 
 
@@ -124,15 +126,16 @@ def _block(model: ModelSpec, scheme: Scheme, share: Tensor) -> int:
 def weights_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
     """Return the bytes of parameters on the fullest rank of ``stage``.
 
-    That is its layers, the embedding on the first stage, and the head on the last.
-
-    A tied embedding is held by both ends. Left out: buffers (see ``buffer_bytes``) and multi-token prediction layers.
+    That is its layers, the embedding on the first stage, and the head on the last, or both on every stage where the
+    engine's class builds them so. A tied embedding is held by both ends. Left out: buffers (see ``buffer_bytes``) and
+    multi-token prediction layers.
     """
     first = sum(layout.layers_per_stage[:stage])
     tensors: list[tuple[int, Tensor]] = []
     for run, count in model.layers(first, first + layout.layers_per_stage[stage]):
         tensors += [(count, tensor) for tensor in layer_tensors(model.hidden, run)]
-    is_first, is_last = stage == 0, stage == layout.pp - 1
+    everywhere = model.ends_on_all_stages
+    is_first, is_last = everywhere or stage == 0, everywhere or stage == layout.pp - 1
     if is_first or (is_last and model.tied_embeddings):
         tensors += [(1, tensor) for tensor in embedding_tensors(model)]
     if is_last:
@@ -140,6 +143,13 @@ def weights_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
     return sum(count * _bytes(tensor, model, layout) for count, tensor in tensors)
 
 
-def buffer_bytes(model: ModelSpec, stage: int) -> int:
-    """Return bytes loaded beside the text model's parameters: tables of rotary angles, the vision tower (stage 0)."""
-    return 2 * (model.rotary_numbers + (model.vision_parameters if stage == 0 else 0))
+def vision_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
+    """Return bytes of a rank's share of the vision tower, which the first stage holds in 16 bits."""
+    if stage:
+        return 0
+    return 2 * (model.vision_whole + ceil((model.vision_parameters - model.vision_whole) / layout.tp))
+
+
+def buffer_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
+    """Return bytes loaded beside the text model's parameters: tables of rotary angles, and the vision tower."""
+    return 2 * model.rotary_numbers + vision_bytes(model, layout, stage)

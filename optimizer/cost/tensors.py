@@ -25,11 +25,13 @@ class Tensor:
     """What is dealt out whole: KV heads along the outputs (split "kv"), experts among the copies."""
     wide: bool = False
     """Held in 32 bits."""
+    repeated: bool = False
+    """Holds numbers of another tensor again: memory, but no parameters."""
 
     @property
     def parameters(self) -> int:
         """Numbers in all copies."""
-        return self.copies * self.inputs * self.outputs
+        return 0 if self.repeated else self.copies * self.inputs * self.outputs
 
     @property
     def is_matrix(self) -> bool:
@@ -43,7 +45,7 @@ def _grouped_query(hidden: int, a: GroupedQuery) -> tuple[Tensor, ...]:
     tensors = [
         Tensor("attention", hidden, q * (2 if a.output_gate else 1), "outputs"),
         Tensor("attention", hidden, k, "kv", groups=a.kv_heads),
-        Tensor("attention", hidden, v, "kv", groups=a.kv_heads),
+        Tensor("attention", hidden, v, "kv", groups=a.kv_heads, repeated=a.values_are_keys),
         Tensor("attention", o, hidden, "inputs"),
     ]
     if a.qkv_bias:
@@ -65,7 +67,10 @@ def _grouped_query(hidden: int, a: GroupedQuery) -> tuple[Tensor, ...]:
 
 
 def _latent(hidden: int, a: Latent) -> tuple[Tensor, ...]:
-    """Compressions and the indexer are whole on every rank; what expands to heads is cut by heads."""
+    """Compressions and the indexer are whole on every rank; what expands to heads is cut by heads.
+
+    The indexer's keys and head weights are one matrix in 16 bits, as its router (vLLM, deepseek_v2.py).
+    """
     query = a.heads * a.head_dim
     kv = a.kv_lora_rank
     tensors = [
@@ -86,9 +91,8 @@ def _latent(hidden: int, a: Latent) -> tuple[Tensor, ...]:
         i = a.indexer
         tensors += [
             Tensor("attention", a.q_lora_rank or hidden, i.heads * i.head_dim, "whole"),
-            Tensor("attention", hidden, i.head_dim, "whole"),
+            Tensor("router", hidden, i.head_dim + i.heads, "whole"),
             Tensor("norm", 1, 2 * i.head_dim, "whole"),
-            Tensor("router", hidden, i.heads, "whole"),
         ]
     return tuple(tensors)
 

@@ -1,10 +1,11 @@
 """What families of the Hugging Face hub have in common: the body of a model, and the usual fields of attention."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from optimizer.errors import InputError
 from optimizer.inputs.fields import Fields
-from optimizer.inputs.model import FeedForward, GroupedQuery, Layer
+from optimizer.inputs.model import FeedForward, GroupedQuery, Layer, Part
 
 _MOST_LAYERS = 4096
 """A configuration that asks for more is a mistake, and would fill memory before it is noticed."""
@@ -25,8 +26,11 @@ class Body:
     position_embeddings: int = 0
     extra_norm_parameters: int = 1
     head_bias: bool = False
+    ends_on_all_stages: bool = False
     rotary_tables: tuple[tuple[int, bool], ...] = ()
     """(width, whether rope scaling applies) of each table of rotary angles."""
+    modules: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
+    """Modules that stand for a part inside a layer, where the family's names are not the usual ones."""
 
 
 def head_dim(fields: Fields) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from optimizer.errors import InputError
 from optimizer.inputs.bodies import Body, grouped_query, head_dim, layer_count, rotary, uniform
+from optimizer.inputs.families_hybrid import gemma4, mimo_v2
 from optimizer.inputs.families_layernorm import bloom, opt, phi
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Dense, GroupedQuery, Indexer, Latent, Layer, MixtureOfExperts
@@ -44,7 +45,7 @@ def _qwen3_moe(fields: Fields) -> Body:
     if fields.get("mlp_only_layers") or fields.count("decoder_sparse_step", default=1) != 1:
         raise InputError(f"{fields.where}: mlp_only_layers: dense layers between Qwen3-MoE layers are not modelled")
     layers = uniform(fields, _qwen3_attention(fields), experts)
-    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields))
+    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields), ends_on_all_stages=True)
 
 
 def _mixtral(fields: Fields) -> Body:
@@ -54,7 +55,7 @@ def _mixtral(fields: Fields) -> Body:
         intermediate=fields.count("intermediate_size"),
     )
     layers = uniform(fields, grouped_query(fields), experts)
-    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields))
+    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields), ends_on_all_stages=True)
 
 
 def _minimax_m2(fields: Fields) -> Body:
@@ -80,6 +81,7 @@ def _glm4_moe(fields: Fields) -> Body:
         intermediate=width,
         shared_intermediate=(fields.optional("n_shared_experts") or 0) * width,
         correction_bias=True,
+        router_fp32=True,
     )
     norm = "per-head" if fields.flag("use_qk_norm", default=False) else "none"
     attention = grouped_query(fields, qkv_bias=fields.flag("attention_bias", default=False), qk_norm=norm)
@@ -101,7 +103,7 @@ def _gpt_oss(fields: Fields) -> Body:
     )
     pattern = Fields({"sliding_window_pattern": 2, **fields.values}, fields.where)
     layers = uniform(pattern, grouped_query(fields, qkv_bias=True, o_bias=True, sinks=True), experts)
-    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields))
+    return Body(fields.count("hidden_size"), layers, rotary_tables=rotary(fields), ends_on_all_stages=True)
 
 
 def _latent(fields: Fields) -> Latent:
@@ -186,7 +188,13 @@ def _gemma(fields: Fields, norms: int, **attention: object) -> Body:
     layers = uniform(
         fields, grouped_query(fields, **attention), Dense(intermediate=fields.count("intermediate_size")), norms
     )
-    return Body(fields.count("hidden_size"), layers, tied_by_default=True, rotary_tables=rotary(fields))
+    return Body(
+        fields.count("hidden_size"),
+        layers,
+        tied_by_default=True,
+        rotary_tables=rotary(fields),
+        ends_on_all_stages=True,
+    )
 
 
 def _gemma1(fields: Fields) -> Body:
@@ -208,7 +216,10 @@ def _gemma3(fields: Fields) -> Body:
     given = {key: value for key, value in fields.values.items() if value is not None}
     full = Fields({**defaults, **given}, fields.where)
     body = _gemma(full, 4, qk_norm="per-head")
-    return Body(body.hidden, body.layers, tied_by_default=True, rotary_tables=(*rotary(full), (head_dim(full), False)))
+    return Body(
+        body.hidden, body.layers, tied_by_default=True, ends_on_all_stages=True,
+        rotary_tables=(*rotary(full), (head_dim(full), False)),
+    )  # fmt: skip
 
 
 FAMILIES: dict[str, Callable[[Fields], Body]] = {
@@ -220,7 +231,8 @@ FAMILIES: dict[str, Callable[[Fields], Body]] = {
     "deepseek_v2": _deepseek, "deepseek_v3": _deepseek, "deepseek_v32": _deepseek, "kimi_k2": _deepseek,
     "glm_moe_dsa": _deepseek, "glm4_moe": _glm4_moe,
     "llama4_text": _llama4,
-    "gemma": _gemma1, "gemma2": _gemma2, "gemma3_text": _gemma3,
+    "gemma": _gemma1, "gemma2": _gemma2, "gemma3_text": _gemma3, "gemma4_text": gemma4,
+    "mimo_v2_flash": mimo_v2,
     "bloom": bloom, "opt": opt, "phi": phi,
 }  # fmt: skip
 """model_type -> the function that reads it; a new family is one function and one entry."""

@@ -16,7 +16,7 @@ def bloom(fields: Fields) -> Body:
         norm_parameters=4,
     )
     count = layer_count(fields)
-    return Body(hidden, (layer,) * count, tied_by_default=True, extra_norm_parameters=4)
+    return Body(hidden, (layer,) * count, tied_by_default=True, extra_norm_parameters=4, ends_on_all_stages=True)
 
 
 def opt(fields: Fields) -> Body:
@@ -32,6 +32,7 @@ def opt(fields: Fields) -> Body:
         hidden,
         (layer,) * layer_count(fields),
         tied_by_default=True,
+        ends_on_all_stages=True,
         position_embeddings=fields.count("max_position_embeddings") + 2,
         extra_norm_parameters=2,
     )

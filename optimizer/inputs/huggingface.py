@@ -11,6 +11,7 @@ from optimizer.inputs.families import FAMILIES
 from optimizer.inputs.fields import Fields
 from optimizer.inputs.model import Layer, LayerRun, ModelSpec
 from optimizer.inputs.quantization import read_quantization
+from optimizer.inputs.vision import Tower, vision_tower
 
 _MOST_STRETCH = 1e6  # larger factors are no rope scaling but a mistake
 
@@ -57,7 +58,7 @@ def _family(fields: Fields) -> Callable[[Fields], Body]:
     return FAMILIES[kind]
 
 
-def _spec(body: Body, fields: Fields, *, name: str, stored: Mapping[str, object], vision: int) -> ModelSpec:
+def _spec(body: Body, fields: Fields, *, name: str, stored: Mapping[str, object], vision: Tower) -> ModelSpec:
     runs = _runs(body.layers)
     context = fields.count("max_position_embeddings", "seq_length", "n_positions", default=2048)
     return ModelSpec(
@@ -70,9 +71,11 @@ def _spec(body: Body, fields: Fields, *, name: str, stored: Mapping[str, object]
         position_embeddings=body.position_embeddings,
         extra_norm_parameters=body.extra_norm_parameters,
         head_bias=body.head_bias,
+        ends_on_all_stages=body.ends_on_all_stages,
         rotary_numbers=sum(_rotary_rows(fields, context, scaled) * width for width, scaled in body.rotary_tables),
-        vision_parameters=vision,
-        quantization=read_quantization(stored, runs, fields.where),
+        vision_parameters=vision[0],
+        vision_whole=vision[1],
+        quantization=read_quantization(stored, runs, fields.where, body.modules),
         sources={"*": f"config.json of {name}"},
     )
 
@@ -123,27 +126,10 @@ def _refuse_hidden_quantization(name: str, stored: Mapping[str, object], where: 
         )
 
 
-def _vision(config: Mapping[str, object], where: str) -> int:
-    """Return the parameters of a vision tower of a known kind, 0 where none is known (the text part is priced)."""
+def _vision(config: Mapping[str, object], where: str) -> Tower:
+    """Return the vision tower, (0, 0) where there is none or its kind is not known (the text part is priced)."""
     part = config.get("vision_config")
-    if not isinstance(part, Mapping):
-        return 0
-    vision = Fields(part, where)
-    counter = _TOWERS.get(vision.text("model_type", default=""))
-    return counter(vision, Fields(_text_part(config), where)) if counter else 0
-
-
-def _siglip(vision: Fields, text: Fields) -> int:
-    """SigLIP as in Gemma 3: patches, learned positions, pre-norm layers with biases, a projection into the text."""
-    hidden, mlp = vision.count("hidden_size"), vision.count("intermediate_size")
-    patch, image = vision.count("patch_size"), vision.count("image_size")
-    embeddings = 3 * patch * patch * hidden + hidden + (image // patch) ** 2 * hidden
-    layer = 4 * hidden * (hidden + 1) + 2 * hidden * mlp + mlp + hidden + 4 * hidden
-    projector = hidden * text.count("hidden_size") + hidden
-    return embeddings + vision.count("num_hidden_layers") * layer + 2 * hidden + projector
-
-
-_TOWERS: dict[str, Callable[[Fields, Fields], int]] = {"siglip_vision_model": _siglip}
+    return vision_tower(Fields(part, where), Fields(_text_part(config), where)) if isinstance(part, Mapping) else (0, 0)
 
 
 def _is_set(value: object) -> bool:
@@ -157,7 +143,6 @@ def _not_all_one(value: object) -> bool:
 _UNMODELLED: dict[str, tuple[Callable[[object], bool], str]] = {
     "num_kv_shared_layers": (_is_set, "layers that share another layer's KV cache"),
     "hidden_size_per_layer_input": (_is_set, "per-layer input embeddings"),
-    "attention_k_eq_v": (_is_set, "keys that serve as values too"),
     "sparse_attention_config": (_is_set, "block-sparse attention"),
     "hybrid_override_pattern": (_is_set, "Mamba layers"),
     "mamba_num_heads": (_is_set, "Mamba layers"),
@@ -179,13 +164,11 @@ _KNOWN_GAPS: dict[str, str] = {
     "kimi_linear": "linear attention layers (Kimi Delta Attention)",
     "deepseek_v4": "compressed sparse attention",
     "deepseek_ref": "compressed sparse attention (DeepSeek-V4)",
-    "gemma4_text": "keys that serve as values and experts beside a dense block",
     "gemma3n_text": "per-layer input embeddings",
     "nemotron-nas": "layers of irregular width (block_configs)",
     "minimax_m3": "block-sparse attention",
     "minimax_m1": "lightning attention layers",
-    "mimo_v2_flash": "full and sliding layers with different KV heads whose published count is not confirmed",
-    "step3p7": "a layer plan whose published count is not confirmed",
+    "step3p7": "sliding layers whose numbers of heads its config.json does not give",
     "jamba": "Mamba layers",
     "mamba2": "Mamba layers",
 }

@@ -34,6 +34,8 @@ class GroupedQuery(Record):
     qk_norm: Literal["none", "per-head", "full"] = "none"
     sinks: bool = False
     output_gate: bool = False
+    values_are_keys: bool = False
+    """Values are the keys' projection (Gemma 4): counted once, but engines hold, compute and cache both."""
 
     @property
     def value_dim(self) -> int:
@@ -169,6 +171,8 @@ class Quantization(Record):
     """Parts left in bf16."""
     block: Count | None = None
     """Rows and columns that share a scale (fp8-block), or the group along the input (int4, mxfp4, nvfp4)."""
+    symmetric: bool = False
+    """Whether groups of int4 have a scale alone, no zero point."""
 
 
 class ModelSpec(Record):
@@ -187,10 +191,14 @@ class ModelSpec(Record):
     """Norm vectors outside the layers: 1 for a final RMS norm."""
     head_bias: bool = False
     """A bias on the logits (Phi-2)."""
+    ends_on_all_stages: bool = False
+    """Whether every pipeline stage holds embedding and head, used or not (vLLM's classes of some families)."""
     rotary_numbers: Natural = 0
     """Numbers in the tables of rotary angles that engines keep on every GPU (rows times width), 0 for none."""
     vision_parameters: Natural = 0
     """Parameters of the vision tower and projector that engines load too; no part of the text model's counts."""
+    vision_whole: Natural = 0
+    """Those of them that tensor parallelism does not cut: positions, norms, biases of what is summed, whole towers."""
     quantization: Quantization | None = None
     """The checkpoint's own scheme, None for 16 bits."""
     max_model_len: Count | None = None
@@ -222,6 +230,14 @@ class ModelSpec(Record):
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""
         return any(isinstance(run.feed_forward, MixtureOfExperts) for run in self.runs)
+
+    @model_validator(mode="after")
+    def _vision(self) -> Self:
+        if self.vision_whole > self.vision_parameters:
+            raise ValueError(
+                f"vision_whole: {self.vision_whole} is more than all {self.vision_parameters} vision_parameters"
+            )
+        return self
 
     @model_validator(mode="after")
     def _max_model_len(self) -> Self:

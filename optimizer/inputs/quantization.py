@@ -12,7 +12,10 @@ Fields = Mapping[str, object]
 
 _ALWAYS_KEPT: tuple[Part, ...] = ("router", "embedding")  # lookups and routers are no quantised linears in any engine
 
-_MODULES: dict[Part, tuple[str, ...]] = {
+Modules = Mapping[Part, tuple[str, ...]]
+"""Part to the names, inside a layer, of modules that stand for it."""
+
+_MODULES: Modules = {
     "attention": ("self_attn.o_proj", "self_attention.dense", "self_attn.out_proj"),
     "dense": ("mlp.down_proj",),
     "experts": ("mlp.experts.0.down_proj", "block_sparse_moe.experts.0.w2", "feed_forward.experts.0.down_proj"),
@@ -21,8 +24,11 @@ _MODULES: dict[Part, tuple[str, ...]] = {
 """Modules that stand for a part inside a layer, by the names published checkpoints use."""
 
 
-def read_quantization(config: Fields, runs: tuple[LayerRun, ...], where: str) -> Quantization | None:
-    """Return how the checkpoint is stored, None for 16 bits; InputError for schemes that are not modelled."""
+def read_quantization(config: Fields, runs: tuple[LayerRun, ...], where: str, modules: Modules) -> Quantization | None:
+    """Return how the checkpoint is stored, None for 16 bits; InputError for schemes that are not modelled.
+
+    ``modules`` are the family's own names of parts, beside the usual ones.
+    """
     if not config:
         return None
     method = str(config.get("quant_method") or _method_of(config))
@@ -31,8 +37,16 @@ def read_quantization(config: Fields, runs: tuple[LayerRun, ...], where: str) ->
         raise InputError(f"{where}: quantization_config: {method!r} is not modelled; known: {', '.join(_METHODS)}")
     scheme, block = reader(config, where)
     ignored = tuple(str(name).replace("language_model.", "") for name in _ignored(config))
-    kept = tuple(part for part in get_args(Part) if _is_kept(part, ignored, runs, where))
-    return Quantization(scheme=scheme, kept=kept, block=block)
+    names = {**_MODULES, **modules}
+    kept = tuple(part for part in get_args(Part) if _is_kept(part, ignored, runs, where, names))
+    return Quantization(scheme=scheme, kept=kept, block=block, symmetric=scheme == "int4" and _is_symmetric(config))
+
+
+def _is_symmetric(config: Fields) -> bool:
+    """Whether all weights are stored without zero points: compressed-tensors and GPTQ say so, AWQ has them."""
+    groups = config.get("config_groups")
+    said = [part.get("weights") for part in groups.values()] if isinstance(groups, Mapping) else [config]
+    return all(isinstance(one, Mapping) and bool(one.get("symmetric", one.get("sym"))) for one in said)
 
 
 def _method_of(config: Fields) -> str:
@@ -105,14 +119,14 @@ def _by_bits(kind: str, bits: object, group: object, where: str) -> tuple[Scheme
     raise InputError(f"{where}: quantization_config: {kind} of {bits} bits in groups of {group} is not modelled")
 
 
-def _is_kept(part: Part, ignored: tuple[str, ...], runs: tuple[LayerRun, ...], where: str) -> bool:
+def _is_kept(part: Part, ignored: tuple[str, ...], runs: tuple[LayerRun, ...], where: str, names: Modules) -> bool:
     """Whether the checkpoint leaves this part in 16 bits in every layer that has it."""
     if part in _ALWAYS_KEPT or (part == "head" and not ignored):
         return True
     if part == "head":
         return any(_matches(name, "lm_head") for name in ignored)
     layers = [index for index, has in enumerate(_layers_with(part, runs)) if has]
-    kept = [index for index in layers if _layer_is_kept(index, _MODULES[part], ignored)]
+    kept = [index for index in layers if _layer_is_kept(index, names[part], ignored)]
     if kept and len(kept) != len(layers):
         raise InputError(
             f"{where}: quantization_config: {part} is kept in 16 bits in {len(kept)} of {len(layers)} layers; "

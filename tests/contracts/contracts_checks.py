@@ -12,6 +12,7 @@ from typing import Any
 import deployed
 import environments
 import real_slurm
+import weights
 import written
 import yaml
 
@@ -207,6 +208,19 @@ def _read(program: str, words: tuple[str, ...], artifact: Artifact, text: str, c
     return " ".join(said.splitlines()[:3]) or f"exit {done.returncode}" if done.returncode else None
 
 
+def _weights(context: Context) -> Outcome:
+    if not environments.is_ready(weights.ENVIRONMENT, context.root):
+        return Outcome(missing=f"environment {weights.ENVIRONMENT} is not installed (--install)")
+    found = weights.compare(context.root, None)
+    answers: dict[str, str | None] = {
+        case.line: held if isinstance(held, str) else None if held.agrees else f"{held.apart:+.2%}"
+        for case, held in found.items()
+    }
+    case, held = next((case, held) for case, held in found.items() if case.name == "Qwen/Qwen3-0.6B")
+    told = isinstance(held, weights.Held) and weights.tells_a_missing_layer(case, held)
+    return _outcome(answers | {"broken layer": "told" if told else None})
+
+
 def _slurm(context: Context) -> Outcome:
     missing = real_slurm.missing()
     if missing:
@@ -226,6 +240,7 @@ CHECKS: dict[str, Check] = {
     "vLLM 0.33 llm-d": _engine("llm-d", "vllm", "0.33.0", _VLLM),
     "vLLM 0.31 Dynamo": _engine("dynamo", "vllm", "0.31.0", _VLLM),
     "vLLM 0.29 scripts": _engine("vllm", "vllm", "0.29.0", _VLLM),
+    "vLLM 0.33 weights per rank": _weights,
     "SGLang 0.5.23 scripts": _engine("sglang", "sglang", "0.5.23", _SGLANG),
     "SGLang 0.5.23 compose": _engine("compose", "sglang", "0.5.23", _SGLANG),
     "SGLang 0.5.23 Kubernetes": _engine("lws", "sglang", "0.5.23", _SGLANG),

@@ -1,11 +1,15 @@
 """Environments of the contract checks: one folder each, made by pip from public packages, kept between runs."""
 
+import os
 import subprocess
 import sys
 import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "tpopt-contracts"
+"""Where environments are kept unless told otherwise."""
 
 TORCH = ("--no-deps", "--retries", "0", "--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0+cpu")
 _VLLM = (
@@ -72,10 +76,13 @@ def variables(name: str, root: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(root / name / "files")} if by_name(name).wheel else {}
 
 
-def install(root: Path) -> None:
-    """Make what is not there yet; a failed step stops that environment, and the checks in need of it say so."""
+def install(root: Path, only: str = "") -> None:
+    """Make what is not there yet and has the word in its name.
+
+    A failed step stops that environment, and the checks in need of it say so.
+    """
     for one in ENVIRONMENTS:
-        if is_ready(one.name, root):
+        if only not in one.name or is_ready(one.name, root):
             continue
         sys.stdout.write(f"installing {one.name}\n")
         sys.stdout.flush()

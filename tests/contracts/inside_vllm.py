@@ -42,7 +42,16 @@ class EmptyModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             module.__getattr__ = self.attribute
 
 
-class Anything:
+class AnyAttribute(type):
+    """Answers for whatever a class that is not there would have."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 0
+
+
+class Anything(metaclass=AnyAttribute):
     """Stands for a class of a package that is not installed."""
 
     def __init_subclass__(cls, **_):

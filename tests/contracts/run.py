@@ -8,7 +8,6 @@ given a broken variant of a file that passes, which it must refuse. The exit cod
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -44,9 +43,8 @@ def main(options: list[str]) -> int:
 
 def _options(options: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "tpopt-contracts"
     parser.add_argument("--install", action="store_true")
-    parser.add_argument("--environments", type=Path, default=cache)
+    parser.add_argument("--environments", type=Path, default=environments.CACHE)
     parser.add_argument("--crds", type=Path)
     parser.add_argument("--only", default="")
     return parser.parse_args(options)
