@@ -21,6 +21,7 @@ from optimizer.cost.bursts import mean_context, new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import stage_fits
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.speculation import decode_steps
 from optimizer.cost.stages import Same, StageWork, held_by, stage_work
 from optimizer.cost.step import micro_batches, stage_prices
 from optimizer.cost.work import LayerWork, work
@@ -122,7 +123,7 @@ def _steps(case: Case, workload: WorkloadSpec, sequences: int, role: Role) -> It
     """Yield the steps of a micro-batch and how many of each one request pays for: its decodes and its prompt."""
     each = sequences / micro_batches(case, sequences)
     if role != "prefill":
-        yield Batch(decodes=each, context=mean_context(workload)), workload.osl.mean / each
+        yield Batch(decodes=each, context=mean_context(workload)), decode_steps(case, workload.osl.mean) / each
     if role != "decode":
         todo, budget = new_tokens(workload), case.engine.max_num_batched_tokens
         chunks, together = ceil(todo / budget), max(1.0, min(each, budget // todo))

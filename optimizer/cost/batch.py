@@ -30,14 +30,14 @@ def is_captured(case: Case, batch: Batch) -> bool:
     sizes = case.engine.cuda_graph_sizes
     most = sizes[-1] if sizes else case.facts.graph_batch_limit
     shared = case.layout.attn_dp if batch.everyone is None else 1
-    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes <= most * shared
+    return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes * case.checked <= most * shared
 
 
-def padded(case: Case, decodes: float) -> float:
-    """Return the captured batch that holds ``decodes`` sequences of one attention replica."""
+def padded(case: Case, rows: float) -> float:
+    """Return the captured batch that holds so many rows of one attention replica."""
     sizes = case.engine.cuda_graph_sizes
-    slot = bisect_left(sizes, decodes)
-    return float(sizes[slot]) if slot < len(sizes) else decodes
+    slot = bisect_left(sizes, rows)
+    return float(sizes[slot]) if slot < len(sizes) else rows
 
 
 def fullest(case: Case, batch: Batch) -> Batch:
@@ -53,12 +53,12 @@ def fullest(case: Case, batch: Batch) -> Batch:
     if batch.prompts:
         within = case.engine.max_num_batched_tokens / batch.tokens
         prompts = min(batch.prompts, max(prompts, min(ceil(prompts), max(1.0, within))))
-    everyone = batch.prompts * batch.tokens + batch.decodes
+    everyone = batch.prompts * batch.tokens + batch.decodes * case.checked
     decodes = float(ceil(batch.decodes / shared))
     return Batch(prompts, batch.tokens, batch.past, decodes, batch.context, batch.distinct, everyone)
 
 
 def rows_of(case: Case, batch: Batch) -> float:
     """Return rows of activations on one rank of an attention replica, padding included."""
-    each = batch.prompts * batch.tokens / case.layout.pcp + batch.decodes
+    each = batch.prompts * batch.tokens / case.layout.pcp + batch.decodes * case.checked
     return padded(case, each) if is_captured(case, batch) else each

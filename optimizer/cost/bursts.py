@@ -10,6 +10,7 @@ from math import ceil
 from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.speculation import decode_steps, tokens_per_step
 from optimizer.cost.step import cycle, decode, micro_batches, stations, step
 from optimizer.inputs.workload import WorkloadSpec
 
@@ -76,7 +77,7 @@ def burst_tpot(case: Case, workload: WorkloadSpec, prompts: int, distinct: float
     """
     last_s, first_s = (batch_prefill(case, workload, n, distinct) for n in (prompts, 1))
     between_s = 0.5 * (last_s - first_s) / max(1, workload.osl.mean - 1)
-    return decode(case, prompts, mean_context(workload), distinct).total + between_s
+    return decode(case, prompts, mean_context(workload), distinct).total / tokens_per_step(case) + between_s
 
 
 def _side_by_side(batch: Batch, prompts: float) -> Batch:
@@ -115,7 +116,7 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     passed = stations(case, plain)
     decode = cycle(case, plain, passed, micro)
     shared = case.layout.attn_dp
-    budget = max(1.0, case.engine.max_num_batched_tokens - decodes / shared)
+    budget = max(1.0, case.engine.max_num_batched_tokens - decodes * case.checked / shared)
     chunks = ceil(todo / budget)  # a prompt is one attention replica's
     past = workload.isl.mean - todo + todo * (chunks - 1) / (2 * chunks)
 
@@ -125,7 +126,8 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
         return _among(case, batch, stations(case, batch), passed, micro, decode)
 
     fill = max(1.0, shared * budget / todo)
-    together = min(_prompts_together(workload, running, fill), max(1.0, running - 1.0))
+    steps = decode_steps(case, workload.osl.mean)
+    together = min(_prompts_together(workload, running, fill, steps), max(1.0, running - 1.0))
     others = max(0.0, running - 1.0) * chunks / together
     mixed_s, extra = mixed(together)
     alone_s, alone = (mixed_s, extra) if together == 1.0 else mixed(1.0)
@@ -142,28 +144,30 @@ def _among(
 ) -> tuple[float, Breakdown]:
     """Return the seconds of a step among ``micro - 1`` plain ones, and what it adds to the replica's time.
 
-    In a full pipeline the others lose what it takes more on the station where that is most; its own longer way through
-    the others is hidden behind them.
+    In a full pipeline the others lose what it takes beyond its turn on the station where that is most; its own longer
+    way through the others is hidden behind them.
     """
     through = cycle(case, batch, passed, 1)
     if micro == 1:
         extra = through - decode
     else:
-        more = [mine.total - its.total for mine, its in zip(passed, plain, strict=True)]
+        share_s = decode.total / micro
+        more = [mine.total - max(its.total, share_s) for mine, its in zip(passed, plain, strict=True)]
         most = more.index(max(more))
-        extra = passed[most] - plain[most]
+        idle_s = max(0.0, share_s - plain[most].total)
+        extra = passed[most] - plain[most] - Breakdown(pipeline=idle_s)
     last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed, plain, strict=True)])
     return max(through.total, last), extra if extra.total > 0.0 else Breakdown()
 
 
-def _prompts_together(workload: WorkloadSpec, running: float, fill: float) -> float:
-    """Return how many prompts share a step that prefills; ``fill`` use up its token budget.
+def _prompts_together(workload: WorkloadSpec, running: float, fill: float, steps: float) -> float:
+    """Return how many prompts share a step that prefills; ``fill`` use up its token budget, an answer takes ``steps``.
 
     Requests of one length that start together finish together, so their successors fill the budget. Lengths that vary
-    spread the ends over the steps of an answer (a range of sqrt(12) cv OSL): then one at a time, or as many as end
+    spread the ends over the steps of an answer (a range of sqrt(12) cv): then one at a time, or as many as end
     in one step.
     """
-    spread = min(1.0, workload.osl.cv * 12**0.5) * workload.osl.mean
+    spread = min(1.0, workload.osl.cv * 12**0.5) * steps
     return max(1.0, min(fill, running, running / max(1.0, spread)))
 
 
@@ -173,12 +177,13 @@ def closed_loop_tokens_per_s(
     """Return output tokens/s of a closed loop of equal requests that ends after ``requests``, in its steady window.
 
     The window runs from the last first token of the first wave to the first end of the last wave. Renewal takes some
-    steps, in which those renewed first already decode: OSL less those are left before the next; the first wave's
-    prefill lies before the window.
+    steps, in which those renewed first already decode: an answer's steps less those are left before the next; the first
+    wave's prefill lies before the window.
     """
     turn = turnover(case, workload, concurrency, distinct)
     waves = max(2.0, requests / concurrency)
-    renewing = min(turn.mixed_steps, workload.osl.mean - 1.0)
-    steps = waves * (workload.osl.mean - renewing) + (waves - 1.0) * renewing
+    answer = decode_steps(case, workload.osl.mean)
+    renewing = min(turn.mixed_steps, decode_steps(case, workload.osl.mean - 1.0))
+    steps = waves * (answer - renewing) + (waves - 1.0) * renewing
     seconds = steps * turn.decode.total + (waves - 1.0) * turn.extra_s
-    return steps * concurrency / seconds
+    return steps * tokens_per_step(case) * concurrency / seconds

@@ -8,6 +8,7 @@ from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineVersion
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
+from optimizer.inputs.workload import Speculative
 from optimizer.layout import Layout
 from optimizer.topology.wiring import Wiring
 
@@ -34,6 +35,13 @@ class Case:
     calibration: Calibration
     further: tuple[Hardware, ...] = ()
     """Of the second and later sections of the wiring, where the stages sit on several types of GPU."""
+    speculative: Speculative | None = None
+    """How tokens are drafted ahead of the steps that check them; None: not at all."""
+
+    @property
+    def checked(self) -> int:
+        """Tokens of a sequence that one decode step computes: the last one known, and those drafted."""
+        return 1 if self.speculative is None else 1 + self.speculative.draft_tokens
 
     @property
     def parts(self) -> "tuple[tuple[Case, range], ...]":

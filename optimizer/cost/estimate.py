@@ -11,6 +11,7 @@ from optimizer.cost.memory import ledger
 from optimizer.cost.notes import notes
 from optimizer.cost.quantities import Breakdown, Estimate, Phases
 from optimizer.cost.serving import operate
+from optimizer.cost.speculation import decode_steps
 from optimizer.cost.stages import Same
 from optimizer.cost.step import prefill
 from optimizer.cost.traffic import crossing
@@ -52,7 +53,7 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
     per_sequence = workload.isl.mean + workload.osl.mean
     memory, reasons = ledger(case, concurrency, per_sequence)
     budget = case.engine.max_num_batched_tokens
-    todo = new_tokens(workload)
+    todo, steps = new_tokens(workload), decode_steps(case, workload.osl.mean - 1)
     return Estimate(
         concurrency=concurrency,
         ttft_s=load.ttft_s,
@@ -70,7 +71,7 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         fits=not reasons,
         reasons=reasons,
         notes=notes(case),
-        crossing_bytes_per_s=crossing(case, load.requests_per_s * (todo + workload.osl.mean - 1)),
+        crossing_bytes_per_s=crossing(case, load.requests_per_s * (todo + case.checked * steps)),
     )
 
 
@@ -84,7 +85,8 @@ class _Prompt:
         engine = case.engine
         graphs = (engine.cuda_graphs, engine.cuda_graph_sizes[-1:], engine.max_num_batched_tokens)
         constants = tuple(Same(work(part)) for part, _ in case.parts)
-        self.key = (tokens, past, constants, case.wiring, Same(case.calibration), Same(case.facts), graphs)
+        drafts = Same(case.speculative)
+        self.key = (tokens, past, constants, case.wiring, Same(case.calibration), Same(case.facts), graphs, drafts)
 
     def __hash__(self) -> int:
         return hash(self.key)

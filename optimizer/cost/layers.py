@@ -92,12 +92,12 @@ def _attention(case: Case, at: AttentionWork, batch: Batch) -> float:
             every = prompts * causal_pairs(batch.tokens, batch.past, None)
             seconds += roofline(0.0, every * at.index_flop_per_token, at.prefill)
     if batch.decodes:
-        sequences, context = batch.decodes, batch.context
+        sequences, context, queries = batch.decodes, batch.context, case.checked
         if at.index_bytes_per_token:
-            index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token
+            index_bytes, flop = at.index_bytes_per_token, at.index_flop_per_token * queries
             seconds += attention_decode(index_bytes, flop, sequences, context, at.decode)
         seen = context if at.reach is None else min(context, at.reach)
-        seconds += attention_decode(at.kv_bytes_per_token, at.flop_per_cached, sequences, seen, at.decode)
+        seconds += attention_decode(at.kv_bytes_per_token, at.flop_per_cached * queries, sequences, seen, at.decode)
     return seconds
 
 
@@ -107,7 +107,8 @@ def _other_collectives(case: Case, constants: Work, kind: LayerWork, batch: Batc
     if kind.exchanges:
         seconds += exchange(case, constants, rows, routed(case, batch, rows))
     if layout.dcp > 1:
-        seconds += merge(case, constants, batch.decodes, batch.prompts * batch.tokens, batch.prompts * batch.past)
+        queries = batch.decodes * case.checked
+        seconds += merge(case, constants, queries, batch.prompts * batch.tokens, batch.prompts * batch.past)
     if layout.pcp > 1 and batch.prompts:
         seconds += gather_kv(case, constants, batch.prompts * batch.tokens)
     return seconds

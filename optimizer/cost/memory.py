@@ -1,6 +1,6 @@
 """What every rank holds: weights, KV pool, activations, and what lies outside the allocator, as the engine's ledger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 from typing import assert_never
@@ -9,6 +9,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.kv import StageCache, stage_cache
 from optimizer.cost.quantities import RankMemory
 from optimizer.cost.shards import buffer_bytes, weights_bytes
+from optimizer.cost.speculation import Drafter, drafter
 from optimizer.cost.stages import Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
@@ -145,12 +146,22 @@ def _stage_cache(model: Same[ModelSpec], layout: Layout, stage: int, block: int,
 
 def _cache(case: Case, stage: int) -> StageCache:
     engine = case.engine
-    return _stage_cache(Same(case.model), case.layout, stage, engine.block_tokens, engine.max_num_batched_tokens)
+    cache = _stage_cache(Same(case.model), case.layout, stage, engine.block_tokens, engine.max_num_batched_tokens)
+    if (guess := _drafter(case, stage)) is None:
+        return cache
+    return replace(cache, bytes_per_token=cache.bytes_per_token + guess.kv_bytes_per_token)
+
+
+def _drafter(case: Case, stage: int) -> Drafter | None:
+    """Return what drafts on this stage: the last one's."""
+    return drafter(case) if stage == case.layout.pp - 1 else None
 
 
 def _holdings(case: Case, stage: int) -> _Holdings:
     """Return what a rank of ``stage`` holds; the engine's share decides what the pool may take."""
     weights = _loaded_bytes(Same(case.model), case.layout, stage)
+    if (guess := _drafter(case, stage)) is not None:
+        weights += guess.weights_bytes
     activations, overhead = activation_bytes(case, stage), _overhead_bytes(case)
     visible, share = case.at(stage).gpu.memory, case.engine.gpu_memory_utilization
     match case.facts.share_of:

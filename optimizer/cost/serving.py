@@ -12,6 +12,7 @@ from math import sqrt
 from optimizer.cost.bursts import Turnover, batch_prefill, front_end, mean_context, turnover
 from optimizer.cost.case import Case
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.speculation import decode_steps, tokens_per_step
 from optimizer.cost.step import decode
 from optimizer.cost.waiting import autocorrelated, gated_queue, kept, normal_quantile
 from optimizer.inputs.workload import WorkloadSpec
@@ -80,7 +81,7 @@ class _Loop:
 
 def _loop(case: Case, workload: WorkloadSpec, running: float) -> _Loop:
     turn = turnover(case, workload, running)
-    life = workload.osl.mean - 1 + turn.chunks
+    life = decode_steps(case, workload.osl.mean - 1) + turn.chunks
     cycle = turn.decode * max(life, turn.mixed_steps) + turn.extra
     front_s = front_end(case, workload)
     return _Loop(turn, running, cycle + Breakdown(overhead=front_s), front_s, cycle.total / life)
@@ -94,7 +95,8 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
     start_s = max(loop.step_s - loop.front_s, case.calibration.host.step_base * case.layout.pp)
     own_s = loop.turn.chunks * loop.turn.mixed_s + start_s
     decode_s = loop.turn.decode.total
-    tpot_s = max(decode_s, (loop.cycle.total - loop.front_s - own_s) / max(1, workload.osl.mean - 1))
+    token_s = decode_s / tokens_per_step(case)
+    tpot_s = max(token_s, (loop.cycle.total - loop.front_s - own_s) / max(1, workload.osl.mean - 1))
     ttft_s = loop.front_s + own_s + (concurrency - running) / loop.requests_per_s
     waits = gated_queue(loop.requests_per_s, decode_s, loop.prompt_s, workload.isl.cv)
     if workload.isl.cv == workload.osl.cv == 0.0:
@@ -108,7 +110,7 @@ def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
         ttft_s=ttft_s,
         tpot_s=tpot_s,
         ttft_slo_s=kept(workload.slo.percentile, min(ttft_s, loop.front_s + waits.least_s), ttft_s, spread[0]),
-        tpot_slo_s=kept(workload.slo.percentile, decode_s, tpot_s, spread[1]),
+        tpot_slo_s=kept(workload.slo.percentile, token_s, tpot_s, spread[1]),
         requests_per_s=loop.requests_per_s,
         decode=loop.turn.decode,
         request=loop.cycle * (1.0 / running),
@@ -135,7 +137,8 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
     rate, decode_s = loop.requests_per_s, loop.turn.decode.total
     waits = gated_queue(rate, decode_s, loop.prompt_s, workload.isl.cv)
     least_s = loop.front_s + waits.least_s + loop.later_s
-    ttft_s, tpot_s = least_s + waits.mean_s, decode_s / (1.0 - min(BUSIEST, rate * loop.prompt_s))
+    ttft_s, token_s = least_s + waits.mean_s, decode_s / tokens_per_step(case)
+    tpot_s = token_s / (1.0 - min(BUSIEST, rate * loop.prompt_s))
     growing = running * crowding / (1.0 + running * crowding)
     varying = autocorrelated(1.0 - growing) * (growing * tpot_s) ** 2 * (1.0 / running + crowding)
     deviation_s = sqrt(varying + _meeting_prompts(workload, loop))
@@ -177,5 +180,5 @@ def batch_seconds(case: Case, workload: WorkloadSpec, requests: int, places: int
     """
     running = max(1, min(requests, places, case.engine.max_num_seqs * case.layout.attn_dp))
     decode_s = decode(case, running, mean_context(workload)).total
-    first_s = batch_prefill(case, workload, running) + (workload.osl.mean - 1) * decode_s
+    first_s = batch_prefill(case, workload, running) + decode_steps(case, workload.osl.mean - 1) * decode_s
     return first_s + (requests - running) / _loop(case, workload, running).requests_per_s

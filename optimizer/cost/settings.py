@@ -81,7 +81,8 @@ def resolve(
     sequences = choice.max_num_seqs or max_num_seqs or default.max_num_seqs
     batched = choice.max_num_batched_tokens or max(max_num_batched_tokens or default.max_num_batched_tokens, sequences)
     graphs = choice.cuda_graphs and prefill_ranks == 1
-    sizes = _graph_sizes(choice, known, sequences) if graphs else ()
+    rows = sequences * (1 + workload.speculative.draft_tokens if workload.speculative else 1)
+    sizes = _graph_sizes(choice, known, rows) if graphs else ()
     share = choice.gpu_memory_utilization
     if share is None:
         share = _automatic_share(known, gpu, batched, sizes, gpus)
@@ -104,11 +105,14 @@ def _power_of_two(tokens: int) -> int:
     return 1 << max(0, tokens - 1).bit_length()
 
 
-def _graph_sizes(choice: EngineChoice, facts: EngineVersion, sequences: int) -> tuple[int, ...]:
-    """Return the captured batches: the user's, else vLLM's list up to twice the sequences or the engine's limit."""
+def _graph_sizes(choice: EngineChoice, facts: EngineVersion, rows: int) -> tuple[int, ...]:
+    """Return the captured batches: the user's, else vLLM's list up to twice the rows of a full decode step.
+
+    Never beyond the engine's limit. With drafts every sequence has several rows (vLLM, max_cudagraph_capture_size).
+    """
     if choice.cuda_graph_sizes:
         return tuple(sorted(set(choice.cuda_graph_sizes)))
-    most = min(2 * sequences, facts.graph_batch_limit)
+    most = min(2 * rows, facts.graph_batch_limit)
     fine = range(_FINE_STEP, min(most + 1, _FINE_LIMIT), _FINE_STEP)
     coarse = range(_FINE_LIMIT, most + 1, _COARSE_STEP)
     return (*(size for size in _FIRST_SIZES if size <= most), *fine, *coarse)

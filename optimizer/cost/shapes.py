@@ -78,6 +78,7 @@ class Market:
             facts=self.facts,
             calibration=self.calibrations[types[0]],
             further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
+            speculative=self.workload.speculative,
         )
 
     def price(

@@ -6,6 +6,7 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from math import log2
 
@@ -15,6 +16,7 @@ from optimizer.cost.collectives import all_gather, hand_over, part
 from optimizer.cost.layers import LayerSeconds, layers, tp_all_reduce
 from optimizer.cost.operators import gemm
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.speculation import Drafter, drafter
 from optimizer.cost.stages import StageWork
 from optimizer.cost.work import Work, work
 from optimizer.topology.wiring import HopPath
@@ -26,8 +28,9 @@ def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) ->
 
 
 def decode(case: Case, batch: float, context: float, distinct: float | None = None) -> Breakdown:
-    """Return the seconds until each of ``batch`` sequences with ``context`` cached tokens has its next token.
+    """Return the seconds until each of ``batch`` sequences with ``context`` cached tokens is a step further.
 
+    That is a token, or with drafts those that are kept and one more.
     Under PP the batch runs as up to ``pp`` micro-batches, one per stage at a time.
     """
     micro = micro_batches(case, batch)
@@ -76,9 +79,30 @@ def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
     most = fullest(case, batch)
     rows = rows_of(case, most)
     stages = [stage for part, held in case.parts for stage in _stages(part, held, most, rows)]
+    if (guess := drafter(case)) is not None:
+        stages[-1] += Breakdown(overhead=_drafting(guess, case, batch, most))
     if not case.wiring.hops:
         return tuple(stages)
     return tuple(_with_hand_overs(case, stages, 2.0 * rows * work(case.at(0)).hidden_bytes))
+
+
+def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
+    """Return the seconds in which the drafts of the next step are made, and the prompts of this one read for them.
+
+    One pass takes all that the step computed, the others a token of each sequence. A model of its own drafts in each
+    attention replica for itself.
+    """
+    shared = guess.first.layout.attn_dp == case.layout.attn_dp
+    own = batch if shared else replace(most, everyone=None)
+    again = Batch(decodes=own.prompts + own.decodes, context=own.context or own.past + own.tokens)
+    further = case.checked - 2
+    seconds = Breakdown.sum(stations(guess.first, replace(own, distinct=None))).total
+    if further:
+        seconds += further * Breakdown.sum(stations(guess.further, again)).total
+    if guess.fusion is not None:
+        rows = most.prompts * most.tokens + most.decodes * case.checked
+        seconds += gemm(guess.fusion, rows) + further * gemm(guess.fusion, most.prompts + most.decodes)
+    return seconds
 
 
 def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdown]:
@@ -141,7 +165,7 @@ def _stage(
     if shape.is_first:
         collectives_s += reduce_s
     if shape.is_last:
-        finished = batch.prompts + batch.decodes
+        finished = batch.prompts + batch.decodes * case.checked
         gemm_s += gemm(constants.head, finished)
         overhead_s += finished * case.calibration.host.per_sequence
         tp_group = part(case.wiring.group, case.layout.tp)

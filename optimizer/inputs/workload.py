@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from optimizer.inputs.model import Scheme
+from optimizer.errors import InputError
+from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.schema import Bytes, Count, Fraction, PerSecond, Record, Seconds
 
 KvScheme = Literal["bf16", "fp8"]
@@ -63,6 +64,39 @@ def _engine(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _preset(value: object) -> object:
+    """Return the model of a preset's name."""
+    if not isinstance(value, str):
+        return value
+    from optimizer.inputs import presets  # which reads records that need this module
+
+    try:
+        return presets.load_model(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+class Speculative(Record):
+    """Speculative decoding: ``draft_tokens`` are guessed, and checked by one step of the model."""
+
+    method: Literal["draft", "eagle", "mtp", "ngram"]
+    """draft: a smaller model; eagle, mtp: one more layer like the model's last; ngram: looked up in the prompt."""
+    draft_tokens: Count
+    acceptance: Fraction
+    """Chance that a draft is kept, those before it being kept: measure it on your own prompts."""
+    draft_model: Annotated[ModelSpec | None, BeforeValidator(_preset)] = None
+    """A preset's name, or an architecture in full."""
+
+    @model_validator(mode="after")
+    def _model_drafts(self) -> Self:
+        if (self.method == "draft") != (self.draft_model is not None):
+            raise ValueError(
+                "draft_model: is missing; name the model that drafts" if self.method == "draft"
+                else f"draft_model: {self.method} drafts without one; leave it out, or write method: draft"
+            )  # fmt: skip
+        return self
+
+
 class WorkloadSpec(Record):
     """What is asked of the cluster. Neither rate nor concurrency: as much as it can take."""
 
@@ -79,6 +113,8 @@ class WorkloadSpec(Record):
     """What replicas may do: [both], [prefill, decode] for the two apart, or all three to let tpopt decide."""
     prefix_cache_hit: Fraction = 0.0
     """Share of the prompt found in the prefix cache."""
+    speculative: Speculative | None = None
+    """None: one token per sequence and step."""
     margin: Annotated[Fraction, Field(lt=1)] = 0.0
     """Error of prices to be safe against: rates count for so much less, TTFT and TPOT for so much more."""
 
@@ -95,6 +131,12 @@ class WorkloadSpec(Record):
         if set(self.roles) not in ({"both"}, {"prefill", "decode"}, {"both", "prefill", "decode"}):
             raise ValueError("roles: prefill needs decode and decode needs prefill; write [both], [prefill, decode], "
                              "or [both, prefill, decode]")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _drafts_together(self) -> Self:
+        if self.speculative is not None and self.roles != ("both",):
+            raise ValueError("speculative: is not priced with prefill and decode apart; write roles: [both]")
         return self
 
     @property

@@ -52,6 +52,7 @@ def case_of(plan: Plan, replica: Replica, topology: Topology) -> Case:
         facts=version_facts(presets.load_engine(replica.engine.name), replica.engine.version),
         calibration=first.calibration,
         further=tuple(further),
+        speculative=service_of(plan, replica).workload.speculative,
     )
 
 

@@ -174,6 +174,7 @@ class Claim:
             facts=self.facts,
             calibration=hardware[0].calibration,
             further=tuple(hardware[1:]),
+            speculative=self.service.workload.speculative,
         )
 
     def _specs(self) -> list[GpuSpec]:
