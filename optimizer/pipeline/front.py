@@ -66,8 +66,6 @@ def _level(request: Request, known: Prepared, most_gpus: int, *, by_tpot: bool) 
     while columns:
         instance = replace(known.instance, columns=columns, max_gpus=most_gpus)
         instance = replace(instance, columns=essential(instance))
-        if not instance.columns:  # what only prefills has no TPOT, and no partner left
-            return
         choice = choose(instance, limits, silent)
         if choice is None:
             return
