@@ -102,18 +102,43 @@ def gpus(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
 
 def cost(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least price per hour; then most output tokens/s."""
-    prices = [column.price_per_h or 0.0 for column in decisions.instance.columns]
-    quantum = gain_quantum(prices)
-    paid = _weighted(decisions, [gain(price, quantum) for price in prices])
-    return Goal(paid, lambda n: n * quantum), _most_tokens(model, decisions)
+    return _least(decisions, _prices(decisions.instance)), _most_tokens(model, decisions)
 
 
 def energy(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
-    watts = [column.power_w for column in decisions.instance.columns]
-    quantum = gain_quantum(watts)
-    drawn = _weighted(decisions, [gain(power, quantum) for power in watts])
-    return Goal(drawn, lambda n: n * quantum), _most_tokens(model, decisions)
+    return _least(decisions, _watts(decisions.instance)), _most_tokens(model, decisions)
+
+
+def _prices(instance: Instance) -> list[float]:
+    return [column.price_per_h or 0.0 for column in instance.columns]
+
+
+def _watts(instance: Instance) -> list[float]:
+    return [column.power_w for column in instance.columns]
+
+
+def _least(decisions: Decisions, amounts: Sequence[float]) -> Goal:
+    quantum = gain_quantum(amounts)
+    return Goal(_weighted(decisions, _in_quanta(amounts)), lambda n: n * quantum)
+
+
+def _in_quanta(amounts: Sequence[float]) -> list[int]:
+    quantum = gain_quantum(amounts)
+    return [gain(amount, quantum) for amount in amounts]
+
+
+def additive_weights(instance: Instance) -> list[int] | None:
+    """Return what each column adds to the first objective where that is a sum to be kept small, else None."""
+    match instance.objective:
+        case "gpus":
+            return [column.gpus for column in instance.columns]
+        case "cost":
+            return _in_quanta(_prices(instance))
+        case "energy":
+            return _in_quanta(_watts(instance))
+        case _:
+            return None
 
 
 def fewest_gpus(decisions: Decisions) -> Goal:

@@ -1,8 +1,9 @@
 """One search: bounded in time and effort, stopped by the user without losing what is known, telling how far it is."""
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
@@ -15,6 +16,9 @@ TELL_EVERY_S = 1.0
 
 LINEARIZATION = 2
 """All rules go into the linear relaxation, those with Booleans too: without them a bound may stay open for minutes."""
+
+_ROUNDING = 1e-6
+"""Of whole numbers that the solver tells as floats."""
 
 LEAST_S = 0.01
 """Left to a search when the time is already over: enough to read its hint."""
@@ -48,18 +52,29 @@ class Search:
     """Whether the user has stopped it."""
     _start_s: float = field(default_factory=time.monotonic)
 
-    def minimize(self, model: cp_model.CpModel, goal: Goal) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
-        """Return the solver and its status after one goal."""
+    def minimize(
+        self, model: cp_model.CpModel, goal: Goal, effort: float | None = None
+    ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
+        """Return the solver and its status after one goal; ``effort``: less than the limits allow, where it may."""
         model.minimize(goal.expression)
         if fault := model.validate():
             raise OverflowError(f"the model is not valid: {fault}")
-        solver = self._solver()
+        solver = self._solver(effort)
         status = self._run(solver, model, goal)
         self.progress(f"{solver.status_name(status).lower()} after {solver.wall_time:.2f} s")
         return solver, status
 
-    def _solver(self) -> cp_model.CpSolver:
+    def bounded(self, model: cp_model.CpModel, variables: Sequence[cp_model.IntVar]) -> tuple[int, tuple[int, ...]]:
+        """Return what the objective is proven not to go below and the best values found; 0 and none of either."""
+        solver = self._solver(None)
+        status = solver.solve(model)
+        found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
+        least = math.ceil(solver.best_objective_bound - _ROUNDING) if found or status == cp_model.UNKNOWN else 0
+        return max(0, least), tuple(solver.value(var) for var in variables) if found else ()
+
+    def _solver(self, effort: float | None) -> cp_model.CpSolver:
         limits, solver = self.limits, cp_model.CpSolver()
+        efforts = [seconds for seconds in (effort, limits.effort) if seconds is not None]
         solver.parameters.num_workers = limits.workers
         solver.parameters.random_seed = limits.seed
         solver.parameters.interleave_search = limits.workers > 1
@@ -67,8 +82,8 @@ class Search:
         solver.parameters.linearization_level = LINEARIZATION
         if limits.gap is not None:
             solver.parameters.relative_gap_limit = limits.gap
-        if limits.effort is not None:
-            solver.parameters.max_deterministic_time = limits.effort
+        if efforts:
+            solver.parameters.max_deterministic_time = min(efforts)
         if limits.time_limit_s is not None:
             left_s = limits.time_limit_s - (time.monotonic() - self._start_s)
             solver.parameters.max_time_in_seconds = max(LEAST_S, left_s)

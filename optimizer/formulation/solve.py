@@ -10,15 +10,19 @@ from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Piece
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.objectives import goals
+from optimizer.formulation.objectives import additive_weights, goals
 from optimizer.formulation.pooled import laid_out
 from optimizer.formulation.rules import RULES
 from optimizer.formulation.search import Limits, Search
+from optimizer.formulation.shared import each_needs_its_own
 from optimizer.formulation.variables import Counted, Decisions, Named, Pooled, declare
 from optimizer.topology.classes import NodeClass
 
 __all__ = ["Choice", "Held", "Limits", "choose"]
 
+
+TIE_EFFORT = 1.0
+"""Deterministic seconds for each tie-break: what is asked is proven before, and plans need no proof beyond it."""
 
 Held = dict[str, dict[Piece, int]]
 """What each node holds or offers, by node name."""
@@ -55,11 +59,13 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     decisions = declare(model, instance)
     for rule in RULES:
         rule(model, decisions)
+    if len(instance.loads) > 1 and (weights := additive_weights(instance)):
+        each_needs_its_own(model, decisions, weights, limits)
     search = Search(limits, progress)
     asked = 1 + len(instance.then)
     best: Choice | None = None
     for number, goal in enumerate(goals(model, decisions, compact=limits.compact)):
-        solver, status = search.minimize(model, goal)
+        solver, status = search.minimize(model, goal, TIE_EFFORT if number >= asked else None)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             if best is None and status != cp_model.INFEASIBLE:
                 _give_up(solver, status, interrupted=search.interrupted)
@@ -68,7 +74,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
         last = solver
         if status != cp_model.OPTIMAL:
             break
-        _keep(model, solver, decisions, goal)
+        _keep(model, solver, goal)
     if best is None:
         return None
     unsolved = len(best.then_bounds) < len(instance.then)
@@ -102,10 +108,11 @@ def _better(
     return replace(before, replicas=replicas, proven=before.proven and proven, then_bounds=bounds)
 
 
-def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal) -> None:
+def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, goal: Goal) -> None:
     """Hold a goal at what was reached; the next search starts from there."""
     model.clear_hints()  # type: ignore[no-untyped-call]
-    for var in decisions.replicas:
+    for index in range(len(model.proto.variables)):
+        var = model.get_int_var_from_proto_index(index)
         model.add_hint(var, solver.value(var))
     model.add(goal.expression <= round(solver.objective_value))
 

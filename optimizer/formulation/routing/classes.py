@@ -17,8 +17,10 @@ class MachineClass:
     """Machines that carry the same, from the source and to the sink too."""
 
     machines: tuple[str, ...]
+    one: Machine
+    """The first of them."""
     tokens_per_s: tuple[float, ...]
-    """By layers held, from 1."""
+    """The most by layers held, from 1."""
     from_source: float
     to_sink: float
 
@@ -29,7 +31,7 @@ class MachineClass:
 
     def carries(self, first: int, count: int, num_layers: int) -> float:
         """Return tokens/s of one machine that holds ``count`` layers from ``first``, the ends' links included."""
-        rate = self.tokens_per_s[count - 1]
+        rate = self.one.carries(first, count, num_layers)
         rate = min(rate, self.from_source) if first == 0 else rate
         return min(rate, self.to_sink) if first + count == num_layers else rate
 
@@ -43,10 +45,12 @@ def machine_classes(pool: Pool, apart: Sequence[Sequence[str]] = ()) -> tuple[Ma
         if not machine.tokens_per_s:
             continue
         ends = (links.get((SOURCE, machine.id), 0.0), links.get((machine.id, SINK), 0.0))
-        found.setdefault((machine.tokens_per_s, ends, group.get(machine.id)), []).append(machine)
+        key = (machine.tokens_per_s, machine.ends, ends, group.get(machine.id))
+        found.setdefault(key, []).append(machine)
     return tuple(
         MachineClass(
             tuple(m.id for m in equal),
+            equal[0],
             equal[0].tokens_per_s[: pool.num_layers],
             links.get((SOURCE, equal[0].id), 0.0),
             links.get((equal[0].id, SINK), 0.0),

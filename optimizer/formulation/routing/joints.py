@@ -199,7 +199,8 @@ def _pairs(groups: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
 
 def _machines_carry_what_they_can(joints: Joints) -> None:
     for seat in joints.seats.values():
-        rates = (seat.machine.tokens_per_s[end - first - 1] for first, end in seat.holds)
+        layers = joints.pool.num_layers
+        rates = (seat.machine.carries(first, end - first, layers) for first, end in seat.holds)
         most = [joints.goal.whole(rate) for rate in rates]
         joints.model.add(sum(seat.taken) <= cp_model.LinearExpr.weighted_sum(list(seat.holds.values()), most))
         joints.model.add(sum(seat.taken) == sum(seat.given))

@@ -59,7 +59,7 @@ def _solved(arcs: Sequence[_Arc], whole: Callable[[float], int]) -> max_flow.Sim
 
 def _within(pool: Pool, run: Run) -> float:
     machine = next(machine for machine in pool.machines if machine.id == run.machine)
-    return machine.tokens_per_s[run.num_layers - 1]
+    return machine.carries(run.first, run.num_layers, pool.num_layers)
 
 
 def _arcs(pool: Pool, runs: Sequence[Run]) -> list[_Arc]:
