@@ -9,6 +9,7 @@ from optimizer.cost.groups import exchange, merge
 from optimizer.cost.layers import routed
 from optimizer.cost.operators import Matrix, Rate, gemm
 from optimizer.cost.quantities import Breakdown
+from optimizer.cost.speculation import drafter
 from optimizer.cost.step import stage_prices
 from optimizer.cost.work import LayerWork, work
 from optimizer.inputs.calibration import CollectiveFit
@@ -231,9 +232,10 @@ def _overhead(case: Case, held: range, seconds: float, *, captured: bool) -> Fac
     kernels = sum(work(case).shapes[index].kernels for index in work(case).order[held.start : held.stop])
     gap = case.calibration.kernel
     how = "the graph is captured: no launches" if captured else "not captured: the host launches kernel by kernel"
+    more = " + drafting" if drafter(case) is not None else ""
     return fact(
         "overhead", seconds, show_seconds(seconds),
-        f"kernels x gap of a kernel + elementwise traffic + sampling, at least the host's shortest step ({how})",
+        f"kernels x gap of a kernel + elementwise traffic + sampling{more}, at least the host's shortest step ({how})",
         fact("kernels", kernels, f"{kernels}", "of all layers and stages"),
         fact("gap of a kernel", gap, show_seconds(gap), source=calibration_source(case, "kernel")),
         host_fact(case, "sampling per sequence", "per_sequence"), host_fact(case, "shortest step", "step_floor"),

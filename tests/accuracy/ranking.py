@@ -128,8 +128,9 @@ def worth(row: Row, loads: Iterable[int]) -> float:
     if row["metric"] in LATENCIES:
         return -_fitting(case, traffic, lengths[2]).tpot_s
     if row["kind"] == "prefill_layout":
-        tokens = min(lengths[0], case.engine.max_num_batched_tokens * case.layout.attn_dp)
-        return tokens / prefill(case, tokens, lengths[0] / 2).total / case.layout.world_size
+        tokens, prompts = min(lengths[0], case.engine.max_num_batched_tokens), case.layout.attn_dp
+        step_s = prefill(case, tokens, lengths[0] / 2, sequences=prompts).total
+        return prompts * tokens / step_s / case.layout.world_size
     if row["kind"] == "layout_under_slo":
         return _under(case, traffic, loads, lengths[2] * 1e-3) / case.layout.world_size
     if row["kind"] == "tp_vs_replicas":

@@ -158,11 +158,10 @@ In-sample: 21 constants were fitted to these rows (kv_tokens: none). Left out: e
 that saw none of them. Read the left-out column as optimistic. It refits constants only: the form of the model, the
 launch counts of fused experts, MLA prefill, all-reduces and piecewise steps, and the experts hit by DeepSeek-V2-Lite
 were set with all rows in sight; the weight that pulls the fit to its priors was chosen among 0.03, 0.05, 0.08 and 0.1
-by this very column.
-With today's form it reads, for ttft / tpot / batch prefill / closed loop: 8.9 / 2.5 / 7.2 / 3.1 % at 0.03, 7.9 /
-2.4 / 4.8 / 3.3 % at 0.05, and what the table shows at 0.1: ttft and batch prefill depend on that choice. The priors
-of the host come from earlier fits to the same rows. Kernel priors come from independent tables. Bound / measured:
-what the datasheet's bandwidth and FLOP rate alone would take, over what it took.
+by this very column. With today's form it reads, for ttft / tpot / batch prefill / closed loop: 8.5 / 2.5 / 7.4 / 3.2 %
+at 0.03, 7.5 / 2.4 / 4.9 / 3.4 % at 0.05, and what the table shows at 0.1: ttft and batch prefill depend on that
+choice. The priors of the host come from earlier fits to the same rows. Kernel priors come from independent tables.
+Bound / measured: what the datasheet's bandwidth and FLOP rate alone would take, over what it took.
 """.splitlines()
 
 
@@ -179,8 +178,8 @@ rows say little about a real DeepSeek.""".splitlines()
 UNSEEN_ABOUT = """\
 No constant was fitted to them: the H100's come from kernel tables, the host's are those of the H200 runs' host. The
 prices stood before these rows did, but for launches: two more for experts and one for each all-reduce were counted
-with runs on such a host in sight. Two models (Llama-3.2-3B, Qwen3-8B) are in no engine run that was fitted
-to. How it was measured: tests/accuracy/measure/README.md.""".splitlines()
+with runs on such a host in sight. Two models (Llama-3.2-3B, Qwen3-8B) are in no engine run that was fitted to. How it
+was measured: tests/accuracy/measure/README.md.""".splitlines()
 
 
 UNSEEN_AFTER = """\
