@@ -339,3 +339,20 @@ def shared(draw: st.DrawFn) -> Shared:
 
 def _placeable(cluster: ClusterSpec) -> int:
     return sum(gpu.placeable for gpu in build(cluster).gpus)
+
+
+@st.composite
+def of_thirds(draw: st.DrawFn) -> Shared:
+    """Five GPUs and a model that is cut in two or three: sizes that do not divide one another are within reach."""
+    hidden = draw(st.sampled_from([4608, 6144, 9216]))
+    attention = GroupedQuery(heads=6, kv_heads=draw(st.sampled_from([1, 6])), head_dim=128)
+    run = LayerRun(attention=attention, feed_forward=Dense(intermediate=hidden * 3), count=draw(st.integers(2, 4)))
+    model = ModelSpec(name="thirds", hidden=hidden, vocab=1536, context=8192, runs=(run,))
+    load = draw(_shared_workloads(draw(st.sampled_from(_ROLES[1:])), most_points=2))
+    template = NodeTemplate(gpu="big", gpus=5, nvswitch=NvSwitch(bandwidth="450 GB/s"))
+    cluster = ClusterSpec(
+        name="five", nodes=(NodeEntry(name="n0", template="t"),), templates={"t": template}, gpus=draw(_gpus()),
+        prices={"big": "3 USD/h", "small": "1 USD/h"},
+    )  # fmt: skip
+    filled = _filled(draw, cluster, 2 * total_parameters(model) / draw(st.sampled_from([1.5, 1.9, 2.5])))
+    return Shared(filled, (Service(model=model, workload=load),), draw(st.sampled_from(OBJECTIVES)))

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Answer
 from oracle_services import best_of_services
-from seatings import of_services
-from strategies import Shared, shared
+from seatings import equal_gpus, of_services
+from strategies import Shared, of_thirds, shared
 from test_oracle import QUANTUM, SUMS
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node
 from test_oracle_survival import nics_are_told_apart
@@ -94,6 +94,37 @@ def test_a_bound_on_ttft_that_each_side_keeps_and_no_pair_is_no_plan() -> None:
 @given(shared())
 def test_the_solver_finds_the_best_of_all_plans_of_services(instance: Shared) -> None:
     compared(instance)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(of_thirds())
+def test_tp_sizes_that_do_not_divide_are_not_paired(instance: Shared) -> None:
+    compared(instance)
+
+
+def with_tight_ttft(instance: Shared, tightness: float) -> Shared:
+    """Return the instance with a bound on TTFT between that of the fastest and the slowest pair of each service."""
+    topology = build(instance.cluster)
+    classes = equal_gpus(topology)
+    services = []
+    for one in instance.services:
+        free = one.workload.model_copy(update={"slo": Slo()})
+        found = list(of_services(topology, classes, [one.model_copy(update={"workload": free})], first_token=True))
+        prefill, decode = ([r.estimate for r in found if r.role == role] for role in ("prefill", "decode"))
+        sums = sorted(
+            {p.ttft_slo_s + max(p.transfer_s, d.transfer_s) + d.ttft_slo_s for p, d in product(prefill, decode)}
+        )
+        if sums:
+            bound = Slo(ttft=f"{sums[round(tightness * (len(sums) - 1))] * (1 + 1e-7)!r} s")
+            free = free.model_copy(update={"slo": bound})
+        services.append(one.model_copy(update={"workload": free}))
+    return replace(instance, services=tuple(services))
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(shared(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8]))
+def test_bounds_on_ttft_that_some_pairs_keep_are_kept_by_all_chosen(instance: Shared, tightness: float) -> None:
+    compared(with_tight_ttft(instance, tightness))
 
 
 @pytest.mark.slow
