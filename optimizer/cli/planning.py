@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optimizer.cli import curves, options, output
+from optimizer.cli import curves, options, output, routing
 from optimizer.cli.answers import file_named, show_infeasible
 from optimizer.cli.asking import ask, load_of
 from optimizer.cli.options import (
@@ -52,6 +52,13 @@ def solve(
     out: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="write plan.json")] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="throughput against TPOT: every best trade-off")] = False,
     against: Annotated[str, typer.Option(metavar="tpot|gpus|tpot,gpus", help="what --pareto trades")] = "tpot",
+    routed: Annotated[
+        bool,
+        typer.Option(
+            "--routed",
+            help="machines hold layer ranges and requests flow through paths that share them; long paths answer slowly",
+        ),
+    ] = False,
     objective: ObjectiveOption = "throughput",
     engine: EngineOption = None,
     json: JsonOption = False,
@@ -79,6 +86,9 @@ def solve(
     )  # fmt: skip
     if pareto:
         curves.show_front(cluster, request, against, out, json=json)
+        return
+    if routed:
+        routing.show_routed(cluster, request, out, json=json)
         return
     from optimizer import pipeline
     from optimizer.report import records

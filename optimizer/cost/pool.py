@@ -14,6 +14,18 @@ EQUAL = 1e-6
 
 
 @dataclass(frozen=True)
+class Ends:
+    """What a machine carries with so many layers where more comes with them: as long as its ``tokens_per_s``."""
+
+    first: tuple[float, ...]
+    """With the first layers: the embedding."""
+    last: tuple[float, ...]
+    """With the last layers: the head."""
+    both: tuple[float, ...]
+    """With all layers."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """One machine of the pool."""
 
@@ -21,12 +33,28 @@ class Machine:
     kind: str
     """Of its hardware, for reports: machines are equal when their numbers are, whatever they are called."""
     tokens_per_s: tuple[float, ...]
-    """What it carries when it holds 1, 2, … layers; its memory ends where the tuple does."""
+    """What it carries at most when it holds 1, 2, … layers; its memory ends where the tuple does."""
+    ends: Ends | None = None
+    """What it carries with layers at the ends of the model, never more; None: the same as elsewhere."""
+
+    def carries(self, first: int, count: int, num_layers: int) -> float:
+        """Return tokens/s with ``count`` layers from ``first`` of a model of ``num_layers``; 0 beyond its memory."""
+        rates = self.tokens_per_s if self.ends is None else _at(self.ends, first == 0, first + count == num_layers)
+        rates = self.tokens_per_s if rates is None else rates
+        return rates[count - 1] if count <= len(rates) else 0.0
 
     @property
     def max_layers(self) -> int:
         """The most layers that it holds."""
         return len(self.tokens_per_s)
+
+
+def _at(ends: Ends, is_first: bool, is_last: bool) -> tuple[float, ...] | None:
+    if is_first and is_last:
+        return ends.both
+    if is_first or is_last:
+        return ends.first if is_first else ends.last
+    return None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def prepare(
     ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
     """
     _refuse_open_survival(request)
-    cluster = _without(request.cluster, request.exclude)
+    cluster = without(request.cluster, request.exclude)
     topology = build(cluster)
     classes = classes_of(topology)
     usable, unknown = _usable(topology), Unknown()
@@ -277,7 +277,7 @@ def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | No
     return tuple(dict.fromkeys(sorted(able, key=lambda layout: (layout.world_size, layout.pp))))
 
 
-def _without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:
+def without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:
     """Return the cluster with nodes and GPUs that others use marked as reserved."""
     if not exclude:
         return cluster

@@ -1,7 +1,7 @@
 """Where a plan came from, so that the same can be asked again."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from importlib.metadata import version
 
 from pydantic import BaseModel
@@ -19,16 +19,22 @@ STOPPED = "stopped by the user: another run may find another plan"
 
 def provenance(request: Request, replicas: Sequence[Replica], scope: Sequence[str] = ()) -> Provenance:
     """Return digests of the inputs, versions, options, and what the answer rests on beyond them."""
+    used = {gpu_type for replica in replicas for gpu_type in replica.gpus_of_type}
+    return record_of(request, used, (*_notes(request, replicas), *scope))
+
+
+def record_of(request: Request, gpu_types: Set[str], notes: Sequence[str]) -> Provenance:
+    """Return where a plan on GPUs of these types came from, with what is to be noted."""
     inputs: dict[str, BaseModel] = {
         "cluster": request.cluster, "model": request.model, "workload": request.workload,
     }  # fmt: skip
     inputs |= {f"service {number}": service for number, service in enumerate(request.more, start=1)}
     return Provenance(
         inputs_sha256={name: _sha256(record) for name, record in inputs.items()},
-        versions={"tpopt": __version__, "ortools": version("ortools"), **_calibrations(request, replicas)},
+        versions={"tpopt": __version__, "ortools": version("ortools"), **_calibrations(request, gpu_types)},
         seed=request.seed,
         options=_options(request),
-        notes=(*_notes(request, replicas), *scope),
+        notes=tuple(notes),
     )
 
 
@@ -36,10 +42,10 @@ def _sha256(record: BaseModel) -> str:
     return hashlib.sha256(record.model_dump_json().encode()).hexdigest()
 
 
-def _calibrations(request: Request, replicas: Sequence[Replica]) -> dict[str, str]:
+def _calibrations(request: Request, gpu_types: Set[str]) -> dict[str, str]:
     """Return what the prices of each GPU type rest on: whose constants, when measured, start of their digest."""
     told = {}
-    for gpu_type in sorted({gpu_type for replica in replicas for gpu_type in replica.gpus_of_type}):
+    for gpu_type in sorted(gpu_types):
         fits = presets.load_calibration(request.cluster.gpus[gpu_type])
         told[f"calibration {gpu_type}"] = f"{fits.gpu}, {fits.engine}, {fits.date}, {_sha256(fits)[:12]}"
     return told

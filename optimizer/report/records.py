@@ -13,22 +13,31 @@ from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.complaints import validated
 from optimizer.inputs.documents import read_document
 from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
+from optimizer.routed_plan import KIND, RoutedPlan
 from optimizer.validation import Prediction, Validation
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan | RoutedPlan) -> str:
     """Return plan.json: keys in the order of the schema, floats as the shortest text that reads to the same value."""
     return plan.model_dump_json(indent=2) + "\n"
 
 
 def read_plan(path: str) -> Plan:
-    """Return the plan of a file that ``solve -o`` wrote; InputError on another schema version or a wrong key."""
+    """Return the plan of a file that ``solve -o`` wrote; InputError on another schema version or a wrong key.
+
+    A routed pool is refused: neither engines nor the reports of replicas know what to do with it.
+    """
     if not Path(path).exists():
         raise InputError(f"{path}: no such file; write one with `tpopt solve CLUSTER MODEL -o plan.json`")
     document = read_document(Path(path))
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version: found {version!r}, this tpopt reads {SCHEMA_VERSION}; solve again")
+    if isinstance(document, Mapping) and document.get("kind") == KIND:
+        raise InputError(
+            f"{path}: kind: is a routed pool, which no export target runs: vLLM, SGLang and TensorRT-LLM have fixed "
+            "pipelines; give its machines and flows to a router such as Helix's, or solve without --routed"
+        )
     return validated(Plan, document, path)
 
 

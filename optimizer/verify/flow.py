@@ -23,7 +23,7 @@ def _network(pool: Pool, runs: Mapping[str, Run]) -> "nx.DiGraph[tuple[str, str]
     graph.add_nodes_from([(SOURCE, "out"), (SINK, "in")])
     for machine in pool.machines:
         if (run := runs.get(machine.id)) is not None:
-            carries = Fraction(machine.tokens_per_s[run.num_layers - 1])
+            carries = Fraction(machine.carries(run.first, run.num_layers, pool.num_layers))
             graph.add_edge((machine.id, "in"), (machine.id, "out"), capacity=carries)
     ends = {SOURCE: 0, **{name: run.end for name, run in runs.items()}}
     starts = {SINK: pool.num_layers, **{name: run.first for name, run in runs.items()}}
