@@ -13,7 +13,7 @@ from optimizer import pipeline
 from optimizer.cli import run, workers
 from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.sweep import read_sweep
-from optimizer.pipeline.sweep import COLUMNS, cells, solve_cell
+from optimizer.pipeline.sweep import COLUMNS, MOST_TOGETHER, cells, solve_cell, solved, together
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def solves(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let ``pipeline.solve`` answer at once: nothing fits long prompts; the list holds what was asked."""
     asked: list[Any] = []
 
-    def solve(request: Any) -> pipeline.Solved:
+    def solve(request: Any, prices: Any = None) -> pipeline.Solved:
         asked.append(request)
         if request.workload.isl.mean > 4096:
             raise InfeasibleError("no layout is admissible")
@@ -49,6 +49,27 @@ def solves(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def sweep(grid: Path, *more: str) -> int:
     return run(["sweep", str(grid), "-o", str(grid.parent / "out.csv"), "--jobs", "1", *more])
+
+
+def test_neighbours_with_the_same_prices_are_solved_together_and_none_is_left_out(grid: Path) -> None:
+    asked = cells(read_sweep(str(grid)))
+    groups = list(together(asked))
+    assert [number for group in groups for number, _ in group] == list(range(len(asked)))
+    assert [len(group) for group in groups] == [2, 2, 2, 2]
+    many = list(together([asked[0]] * (MOST_TOGETHER + 1)))
+    assert [len(group) for group in many] == [MOST_TOGETHER, 1]
+
+
+def test_a_result_is_the_same_alone_and_after_its_neighbours(tmp_path: Path) -> None:
+    told = {
+        "clusters": ["hgx-h200"], "models": ["qwen3-8b"], "objectives": ["throughput", "gpus"],
+        "workloads": {"one": {"isl": 512, "osl": 128, "request_rate": "2 /s"}}, "max_gpus": [1, 2],
+    }  # fmt: skip
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(told))
+    asked = cells(read_sweep(str(path)))
+    (group,) = together(asked)
+    assert [result for _, result in solved(group)] == [solve_cell(cell) for cell in asked]
 
 
 def test_every_combination_is_a_line_in_order(grid: Path, solves: list[Any]) -> None:

@@ -3,12 +3,13 @@
 import importlib
 import io
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from optimizer.cli import output
 from optimizer.errors import InputError
 from optimizer.inputs.complaints import did_you_mean
-from optimizer.pipeline.sweep import Cell, Result, solve_cell
+from optimizer.pipeline.sweep import Cell, Result, solve_group, solved, together
 
 Backend = Callable[[Sequence[Cell]], Iterator[tuple[int, Result]]]
 """Cells to (number of the cell, its result), in the order in which they are finished."""
@@ -42,11 +43,7 @@ def _missing(module: str) -> bool:
 
 def one_by_one(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
     """Yield results in order, solved in this process."""
-    return ((number, solve_cell(cell)) for number, cell in enumerate(cells))
-
-
-def _numbered(number: int, cell: Cell) -> tuple[int, Result]:
-    return number, solve_cell(cell)
+    return chain.from_iterable(map(solve_group, together(cells)))
 
 
 def _local(jobs: int) -> Backend:
@@ -54,7 +51,8 @@ def _local(jobs: int) -> Backend:
 
     def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        yield from parallel(joblib.delayed(_numbered)(number, cell) for number, cell in enumerate(cells))
+        for results in parallel(joblib.delayed(solved)(group) for group in together(cells)):
+            yield from results
 
     return run
 
@@ -65,11 +63,11 @@ def _ray(jobs: int) -> Backend:
     importlib.import_module("ray.util.joblib").register_ray()
 
     def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
-        numbered = list(enumerate(cells))
-        for start in range(0, len(numbered), 4 * jobs):
+        groups = list(together(cells))
+        for start in range(0, len(groups), 4 * jobs):
             with joblib.parallel_config(backend="ray", n_jobs=jobs):
-                part = numbered[start : start + 4 * jobs]
-                yield from joblib.Parallel()(joblib.delayed(_numbered)(number, cell) for number, cell in part)
+                part = groups[start : start + 4 * jobs]
+                yield from chain.from_iterable(joblib.Parallel()(joblib.delayed(solved)(group) for group in part))
 
     return run
 
@@ -84,9 +82,9 @@ def _dask(jobs: int) -> Backend:
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
         here = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
         with distributed.Client(address, **({} if address else here)) as client:
-            futures = client.map(_numbered, range(len(cells)), list(cells), pure=False)
-            for _, result in distributed.as_completed(futures, with_results=True):
-                yield result
+            futures = client.map(solved, list(together(cells)), pure=False)
+            for _, results in distributed.as_completed(futures, with_results=True):
+                yield from results
 
     return run
 

@@ -15,7 +15,7 @@ from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout, refusals, refuses_hand_over, split_layers
-from optimizer.pipeline.prepare import Prepared, classes_of, market_of, prepare
+from optimizer.pipeline.prepare import Known, Prepared, classes_of, market_of, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Plan
 from optimizer.topology.classes import joins_nodes
@@ -35,9 +35,10 @@ class Solved:
     seconds: dict[str, float]
 
 
-def solve(request: Request, progress: Progress = silent) -> Solved:
+def solve(request: Request, progress: Progress = silent, prices: Known | None = None) -> Solved:
     """Return the best plan, proven and verified.
 
+    ``prices`` are those of a question before this one that differs in objective or GPUs at most; new ones are added.
     InfeasibleError with the nearest miss when nothing is admissible, NoAnswerError when the time limit comes first.
     """
     from optimizer.formulation.solve import Limits, choose
@@ -47,7 +48,7 @@ def solve(request: Request, progress: Progress = silent) -> Solved:
     clock = _Clock()
     try:
         with clock("price"):
-            known = prepare(request, progress)
+            known = prepare(request, progress, prices=prices)
         with clock("solve"):
             limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap, anytime=True)
             choice = choose(known.instance, limits, progress)

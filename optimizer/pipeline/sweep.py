@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 from optimizer import __version__, pipeline
 from optimizer.compare import replica_groups
@@ -11,6 +12,7 @@ from optimizer.errors import InfeasibleError, InputError, NoAnswerError
 from optimizer.inputs import presets
 from optimizer.inputs.sweep import Grid, Precision
 from optimizer.inputs.workload import WorkloadSpec
+from optimizer.pipeline.prepare import Known
 from optimizer.pipeline.request import Request
 from optimizer.plan import Plan
 
@@ -20,6 +22,9 @@ FIGURES = (
     "bound", "gap", "cost_per_h", "currency", "weights", "kv_cache", "message",
 )  # fmt: skip
 COLUMNS = (*AXES, *FIGURES)
+
+MOST_TOGETHER = 4
+"""Combinations solved in a row by one worker."""
 
 Result = dict[str, str | float | int | None]
 """One line of the results, by column."""
@@ -33,6 +38,11 @@ class Cell:
     request: Request
 
     @property
+    def priced(self) -> tuple[str | int | None, ...]:
+        """The axes that prices depend on."""
+        return self.axes[: AXES.index("objective")]
+
+    @property
     def key(self) -> str:
         """Digest of all that the result depends on: inputs, options, tpopt and its calibrations."""
         request = self.request
@@ -41,6 +51,10 @@ class Cell:
         fits = [presets.load_calibration(gpu).model_dump_json() for _, gpu in sorted(request.cluster.gpus.items())]
         told = [__version__, self.axes, options, [record.model_dump_json() for record in records], fits]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+Numbered = tuple[int, Cell]
+"""A combination and its place in the grid."""
 
 
 def cells(grid: Grid) -> tuple[Cell, ...]:
@@ -70,11 +84,32 @@ def _limited(workload: WorkloadSpec, precision: Precision) -> WorkloadSpec:
     return workload.model_copy(update=changes)
 
 
-def solve_cell(cell: Cell) -> Result:
+def together(cells: Sequence[Cell]) -> Iterator[tuple[Numbered, ...]]:
+    """Yield the combinations by number in groups that share their prices: neighbours that ask for something else.
+
+    A group is at most ``MOST_TOGETHER`` long, since its results are kept when all of them are known.
+    """
+    for _, same in groupby(enumerate(cells), key=lambda numbered: numbered[1].priced):
+        group = tuple(same)
+        yield from (group[start : start + MOST_TOGETHER] for start in range(0, len(group), MOST_TOGETHER))
+
+
+def solve_group(group: Sequence[Numbered]) -> Iterator[tuple[int, Result]]:
+    """Yield the result of each combination of a group; what is priced for one serves the next."""
+    prices: Known = {}
+    return ((number, solve_cell(cell, prices)) for number, cell in group)
+
+
+def solved(group: Sequence[Numbered]) -> tuple[tuple[int, Result], ...]:
+    """Return the results of a group together, as workers send them."""
+    return tuple(solve_group(group))
+
+
+def solve_cell(cell: Cell, prices: Known | None = None) -> Result:
     """Return the result of one combination; that nothing fits, or that an input does not suit, is a result too."""
     axes: Result = dict(zip(AXES, cell.axes, strict=True))
     try:
-        found = _figures(pipeline.solve(cell.request).plan)
+        found = _figures(pipeline.solve(cell.request, prices=prices).plan)
     except InfeasibleError as error:
         found = {"status": "infeasible", "message": str(error)}
     except NoAnswerError as error:

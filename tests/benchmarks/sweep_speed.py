@@ -4,6 +4,7 @@ Usage: python tests/benchmarks/sweep_speed.py [SOLVES] [JOBS]      (200 solves o
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -29,12 +30,17 @@ def sweep_of(solves: int, folder: Path) -> Path:
     return path
 
 
-def seconds(grid: Path, out: Path, jobs: int) -> float:
-    """Return how long the sweep takes."""
-    start = time.perf_counter()
+def seconds(grid: Path, out: Path, jobs: int) -> tuple[float, float]:
+    """Return how long the sweep takes, and the CPU seconds of all its processes."""
+    start, before = time.perf_counter(), _cpu_s()
     command = [*TPOPT, "sweep", str(grid), "-o", str(out), "--jobs", str(jobs)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, _cpu_s() - before
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def killed(grid: Path, out: Path, jobs: int, after_s: float) -> int:
@@ -52,11 +58,16 @@ def main(solves: int = 200, jobs: int = 2) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         grid = sweep_of(solves, folder)
-        alone, together = seconds(grid, folder / "one.csv", 1), seconds(grid, folder / "all.csv", jobs)
+        alone, alone_cpu = seconds(grid, folder / "one.csv", 1)
+        together, together_cpu = seconds(grid, folder / "all.csv", jobs)
         sys.stdout.write(f"{solves} solves: {alone:.1f} s one by one, {together:.1f} s with {jobs} at a time: ")
         sys.stdout.write(f"{alone / together:.2f} x\n")
+        sys.stdout.write(
+            f"CPU: {alone_cpu:.1f} s one by one, {together_cpu:.1f} s with {jobs} at a time; "
+            f"cores that do nothing else allow {alone_cpu * jobs / together_cpu:.2f} x\n"
+        )
         left = killed(grid, folder / "cut.csv", jobs, together / 2)
-        again = seconds(grid, folder / "cut.csv", jobs)
+        again, _ = seconds(grid, folder / "cut.csv", jobs)
         same = (
             (folder / "cut.csv").read_bytes() == (folder / "one.csv").read_bytes() == (folder / "all.csv").read_bytes()
         )
