@@ -18,6 +18,7 @@ from optimizer.cli.output import write
 from optimizer.errors import InfeasibleError, InputError, NoAnswerError, VerificationError
 from optimizer.export import EXPORTERS, Artifact
 from optimizer.inputs.workload import EngineChoice
+from optimizer.pipeline import relax
 from optimizer.plan import Plan
 from optimizer.report.records import plan_text
 
@@ -101,6 +102,7 @@ def test_infeasible_exits_1_with_the_nearest_miss(
     inputs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     failing(monkeypatch, InfeasibleError("nothing fits", nearest_miss=("tp8 misses 3 GiB",), remedies=("fp8 weights",)))
+    monkeypatch.setattr(relax, "relaxations", lambda *_: relax.Relaxations((), ()))
     assert run(["solve", *inputs, "-o", str(tmp_path / "plan.json")]) == 1
     out, err = capsys.readouterr()
     for part in ("nothing fits", "tp8 misses 3 GiB", "fp8 weights"):

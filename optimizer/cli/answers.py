@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from optimizer.cli import output
 from optimizer.errors import InfeasibleError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optimizer.pipeline import Request
+    from optimizer.relaxation import Kind, Relaxation
 
 
 @contextmanager
@@ -17,12 +24,22 @@ def file_named(source: str, cluster: str) -> Iterator[None]:
         raise (error if rest == str(error) else InputError(f"{source}: {rest}")) from error
 
 
-def show_infeasible(error: InfeasibleError, *, json: bool) -> None:
-    """Print the nearest miss and what would help: that nothing fits is an answer."""
-    from optimizer.report import records
-    from optimizer.report.estimated import infeasible
+def show_infeasible(error: InfeasibleError, *, json: bool, request: "Request | None" = None) -> None:
+    """Print the nearest miss and what would help: that nothing fits is an answer.
 
+    With the ``request`` it is asked again, each time with one limit relaxed.
+    """
+    from optimizer.report import records
+    from optimizer.report.relaxed import infeasible
+
+    told: Sequence[Relaxation] = ()
+    skipped: Sequence[Kind] = ()
+    if request is not None:
+        from optimizer.pipeline.relax import relaxations
+
+        found = relaxations(request, output.progress)
+        told, skipped = [one.told for one in found.found], found.skipped
     if json:
-        output.answer(records.json_text(records.infeasible_record(error)))
+        output.answer(records.json_text(records.infeasible_record(error, told, skipped)))
     else:
-        output.console().print(infeasible(error))
+        output.console().print(infeasible(error, told, skipped))

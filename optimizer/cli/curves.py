@@ -136,7 +136,7 @@ def show_front(cluster: str, request: "Request", against: str, out: str | None, 
         with file_named(cluster, request.cluster.name):
             points = front(request, AXES[against], output.progress)
     except InfeasibleError as error:
-        show_infeasible(error, json=json)
+        show_infeasible(error, json=json, request=request)
         raise
     told = records.json_text({"against": against.split(","), "points": [point.model_dump() for point in points]})
     if out is not None:

@@ -99,7 +99,7 @@ def solve(
         with file_named(cluster, request.cluster.name):
             found = pipeline.solve(request, output.progress)
     except InfeasibleError as error:
-        show_infeasible(error, json=json)
+        show_infeasible(error, json=json, request=request)
         raise
     if out is not None:
         output.write(Path(out), records.plan_text(found.plan))

@@ -39,23 +39,21 @@ def solve(request: Request, progress: Progress = silent, prices: Known | None = 
     """Return the best plan, proven and verified.
 
     ``prices`` are those of a question before this one that differs in objective or GPUs at most; new ones are added.
-    InfeasibleError with the nearest miss when nothing is admissible, NoAnswerError when the time limit comes first.
+    InfeasibleError with the nearest miss when nothing is admissible (``relax.relaxations`` knows what would help),
+    NoAnswerError when the time limit comes first.
     """
     from optimizer.formulation.solve import Limits, choose
-    from optimizer.pipeline.faults import remedied, with_fault_costs
+    from optimizer.pipeline.faults import with_fault_costs
     from optimizer.pipeline.planned import planned
 
     clock = _Clock()
-    try:
-        with clock("price"):
-            known = prepare(request, progress, prices=prices)
-        with clock("solve"):
-            limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap, anytime=True)
-            choice = choose(known.instance, limits, progress)
-        if choice is None:
-            raise _unmet(request, known)
-    except InfeasibleError as error:
-        raise remedied(request, error) from error
+    with clock("price"):
+        known = prepare(request, progress, prices=prices)
+    with clock("solve"):
+        limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap, anytime=True)
+        choice = choose(known.instance, limits, progress)
+    if choice is None:
+        raise _unmet(request, known)
     with clock("seat and verify"):
         plan = planned(request, known, choice)
     if request.faults and request.cluster.overrides:

@@ -65,19 +65,6 @@ def with_fault_costs(
     return _noted(plan, f"{asked} are answered: at most {MOST} different faults, and so much effort for each")
 
 
-def remedied(request: Request, error: InfeasibleError) -> InfeasibleError:
-    """Return the error with a remedy more when repairing the cluster's faults would make an answer possible."""
-    broken = faults(request.cluster) if request.faults else ()
-    if not broken:
-        return error
-    found = _answer(replace(request, cluster=without(request.cluster, *broken)))
-    if found is None:
-        return error
-    listed = "; ".join(fault.words for fault in broken[:MOST]) + ("; ..." if len(broken) > MOST else "")
-    repair = f"repair what is broken ({listed}): without it there is an answer on {found.gpus} GPUs"
-    return InfeasibleError(str(error), nearest_miss=error.nearest_miss, remedies=(*error.remedies, repair))
-
-
 def _count(broken: Sequence[Fault]) -> str:
     return "1 fault" if len(broken) == 1 else f"{len(broken)} faults"
 

@@ -95,7 +95,7 @@ def prepare(
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
     loads = tuple(Load(service.workload, service.weight) for service in request.services)
-    columns = with_partners(_in_pairs(columns_of(topology, classes, every, _prices(request))), loads)
+    columns = with_partners(in_pairs(columns_of(topology, classes, every, _prices(request))), loads)
     for number in range(len(request.services)):
         if not any(column.service == number for column in columns):
             own = [offer for offer in offers if offer.market.service == number]
@@ -196,7 +196,7 @@ def _offer(
     return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
 
 
-def _in_pairs(columns: Sequence[Column]) -> tuple[Column, ...]:
+def in_pairs(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Return the columns without prefill replicas that no decode replica could take over from, and the reverse."""
     known = {(column.service, column.role) for column in columns}
     pairs = {s for s, role in known if role == "prefill" and (s, "decode") in known}
@@ -215,8 +215,8 @@ def _inadmissible(
     what = "" if lacking.market.role == "both" else f" for {lacking.market.role}"
     return InfeasibleError(
         f"no layout of {lacking.market.model.name} is admissible{what} on cluster {cluster.name}",
-        nearest_miss=found.misses,
-        remedies=(*found.remedies, *unknown.notes()),
+        nearest_miss=(*found.misses, *unknown.notes()),
+        remedies=found.remedies,
     )
 
 

@@ -1,4 +1,4 @@
-"""estimate's answer and the answer that nothing fits, for people."""
+"""estimate's answer for people."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,7 +8,6 @@ from rich.text import Text
 
 from optimizer.compare import shares
 from optimizer.cost.quantities import Estimate, RankMemory
-from optimizer.errors import InfeasibleError
 from optimizer.report.candidates import PARTS
 from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
 from optimizer.units import show_bytes, show_number, show_seconds
@@ -68,13 +67,4 @@ def _seconds(estimate: Estimate) -> RenderableType:
     both = [line for pair in zip(rows, told, strict=True) for line in pair]
     return columns(
         "Where the time goes: one prompt, one decode step, one request at this load", ("phase", "step", *PARTS), both
-    )
-
-
-def infeasible(error: InfeasibleError) -> RenderableType:
-    """Return the answer that nothing fits: the nearest miss in numbers and what would make it fit."""
-    return Group(
-        Text(f"No feasible layout: {error}", style="bold red"),
-        bullets("Nearest miss", error.nearest_miss),
-        bullets("What would make it fit", error.remedies),
     )

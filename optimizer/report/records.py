@@ -13,6 +13,8 @@ from optimizer.errors import InfeasibleError, InputError
 from optimizer.inputs.complaints import validated
 from optimizer.inputs.documents import read_document
 from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
+from optimizer.relaxation import Kind, Relaxation
+from optimizer.report.relaxed import remedies
 from optimizer.routed_plan import KIND, RoutedPlan
 from optimizer.validation import Prediction, Validation
 
@@ -82,14 +84,25 @@ def row_record(row: Row) -> dict[str, object]:
     return {"key": row.key, "values": list(row.values), "differs": row.differs}
 
 
-def infeasible_record(error: InfeasibleError) -> dict[str, object]:
-    """Return the JSON record of an infeasible answer."""
+def infeasible_record(
+    error: InfeasibleError, relaxations: Sequence[Relaxation] = (), skipped: Sequence[Kind] = ()
+) -> dict[str, object]:
+    """Return the JSON record of an infeasible answer: what would help in words, and change by change with its plan."""
     return {
         "status": "infeasible",
         "message": str(error),
         "nearest_miss": list(error.nearest_miss),
-        "remedies": list(error.remedies),
+        "remedies": list(remedies(error, relaxations)),
+        "relaxations": [_relaxation_record(one) for one in relaxations],
+        "not_looked_at": list(skipped),
     }
+
+
+def _relaxation_record(one: Relaxation) -> dict[str, object]:
+    """Return a relaxation with what was asked under "from" and what is enough under "to"; seconds, tokens, GPUs."""
+    record = one.model_dump(mode="json", exclude={"asked", "enough"})
+    first = {"kind": record.pop("kind"), "model": record.pop("model")}
+    return first | {"from": one.asked, "to": one.enough} | record
 
 
 def validation_record(validation: Validation) -> dict[str, object]:

@@ -7,8 +7,9 @@ from rich.console import Console, RenderableType
 from optimizer.errors import InfeasibleError
 from optimizer.plan import Objective, Reservation
 from optimizer.report.candidates import candidate_table, seconds_table
-from optimizer.report.estimated import estimated, infeasible
+from optimizer.report.estimated import estimated
 from optimizer.report.models import workload_line
+from optimizer.report.relaxed import infeasible
 from optimizer.report.solved import amount, proof_line, solved
 from optimizer.report.tables import Screen, memory_bar, of_capacity, percent
 

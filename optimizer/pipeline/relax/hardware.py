@@ -1,0 +1,111 @@
+"""More GPUs: further nodes of a kind that the cluster has, or a larger node where nodes are not joined."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from optimizer.inputs.cluster import ClusterSpec, NodeEntry, NodeTemplate
+from optimizer.inputs.hostlist import all_hosts
+from optimizer.pipeline.relax.asking import Asker, Relaxed, first_true
+from optimizer.pipeline.request import Request
+
+DOUBLINGS = 4
+"""Up to sixteen times the nodes, or the GPUs of a node, are tried."""
+
+Grown = Callable[[int], ClusterSpec]
+"""The cluster with so many nodes (or GPUs in a node) more."""
+
+
+def more_gpus(asker: Asker) -> Iterator[Relaxed]:
+    """Yield the question with the fewest more nodes that give an answer, or in a cluster without fabric more GPUs."""
+    if not asker.may_ask("gpus"):
+        return
+    cluster = asker.request.cluster
+    name = _template(cluster)
+    template, nodes = cluster.templates[name], sum(map(_nodes, cluster.nodes))
+    ways: list[tuple[Grown, int, int, str]] = [(_with_nodes(cluster, name), nodes, template.size, f"nodes {name}")]
+    if cluster.fabric is None and len(cluster.nodes) == 1 and _may_grow(template):
+        ways.append((_with_gpus(cluster, name), template.size, nodes, f"GPUs in each {name}"))
+    for grown, start, gpus, words in ways:
+        more = _fewest(asker, grown, start, gpus)
+        if more is not None:
+            request = replace(asker.request, cluster=grown(more))
+            told = f"{more} more {words if more > 1 else words.replace('nodes', 'node', 1).replace('GPUs', 'GPU', 1)}"
+            there = _gpus(cluster)
+            plan = asker.plan(request, asker.prices)
+            yield from asker.told("gpus", there, there + more * gpus, request, plan, detail=told)
+            return
+
+
+def _fewest(asker: Asker, grown: Grown, start: int, gpus: int) -> int | None:
+    """Return how many more are enough: doubled until they are, then guessed from the fewest GPUs that a plan takes.
+
+    ``start``: how many there are; ``gpus``: what each adds.
+    """
+
+    def on(more: int) -> Request:
+        return replace(asker.request, cluster=grown(more))
+
+    def works(more: int) -> bool:
+        return asker.may_ask("gpus") and asker.works(on(more), asker.prices)
+
+    few = 0
+    for enough in (start * (2**doubling - 1) for doubling in range(1, DOUBLINGS + 1)):
+        fewest = asker.fewest_gpus(on(enough), asker.prices) if asker.may_ask("gpus") else None
+        if fewest is not None:
+            guess = max(few + 1, -(-(fewest - _gpus(asker.request.cluster)) // gpus))
+            return guess if guess >= enough or works(guess) else first_true(works, guess + 1, enough)
+        few = enough
+    return None
+
+
+def _template(cluster: ClusterSpec) -> str:
+    """Return the template to take more of: the cheapest GPUs where all have prices, else what most nodes have."""
+    names = list(dict.fromkeys(entry.template for entry in cluster.nodes))
+    nodes = {name: sum(_nodes(entry) for entry in cluster.nodes if entry.template == name) for name in names}
+    types = {name: _types(cluster.templates[name]) for name in names}
+    if all(gpu in cluster.prices for own in types.values() for gpu in own):
+        return min(names, key=lambda name: (max(cluster.prices[gpu][0] for gpu in types[name]), -nodes[name]))
+    return max(names, key=lambda name: nodes[name])
+
+
+def _types(template: NodeTemplate) -> set[str]:
+    groups = template.gpus if not isinstance(template.gpus, int) else ()
+    return {str(gpu) for gpu in (template.gpu, *(group.gpu for group in groups)) if gpu is not None}
+
+
+def _nodes(entry: NodeEntry) -> int:
+    return len(all_hosts((entry,))[0])
+
+
+def _gpus(cluster: ClusterSpec) -> int:
+    return sum(_nodes(entry) * cluster.templates[entry.template].size for entry in cluster.nodes)
+
+
+def _with_nodes(cluster: ClusterSpec, template: str) -> Grown:
+    """Return the cluster with more nodes of a template, under names that are free."""
+    taken = {name for names in all_hosts(cluster.nodes) for name in names}
+    stem = next(stem for stem in ("more", "further", "additional-node-") if not any(n.startswith(stem) for n in taken))
+
+    def grown(more: int) -> ClusterSpec:
+        entry = NodeEntry(name=f"{stem}[1-{more}]" if more > 1 else f"{stem}1", template=template)
+        return cluster.model_copy(update={"nodes": (*cluster.nodes, entry)})
+
+    return grown
+
+
+def _may_grow(template: NodeTemplate) -> bool:
+    """Whether a node could have more GPUs without saying how they are wired one by one."""
+    one_by_one = template.bridges or (template.nics and (template.nics.names or template.nics.nearest))
+    return isinstance(template.gpus, int) and not one_by_one
+
+
+def _with_gpus(cluster: ClusterSpec, name: str) -> Grown:
+    """Return the cluster with more GPUs in every node of a template."""
+    template = cluster.templates[name]
+    entries = tuple(entry.model_copy(update={"gpu_ids": ()}) for entry in cluster.nodes)
+
+    def grown(more: int) -> ClusterSpec:
+        larger = template.model_copy(update={"gpus": template.size + more})
+        return cluster.model_copy(update={"nodes": entries, "templates": {**cluster.templates, name: larger}})
+
+    return grown
