@@ -167,12 +167,13 @@ def _ways_out(
         yield one.id, _efficiency(terms, (kinds[one.id],), hop) * _rate(hop) / per_token
 
 
-def pool_at(priced: Priced, turn_s: float) -> Pool:
+def pool_at(priced: Priced, turn_s: float, part: float = float("inf")) -> Pool:
     """Return what machines carry when KV is kept for turns of ``turn_s``; those that carry nothing are left out.
 
     It admits all that keeps such turns, and more: that what machines take on a path adds up to a turn is not asked.
+    ``part``: machines take at most so many times the part that their layers are of all; at 1 every path keeps the turn.
     """
-    known = {kind: _rates(priced, kind, turn_s) for kind in priced.curves}
+    known = {kind: _rates(priced, kind, turn_s, part) for kind in priced.curves}
     machines = tuple(
         machine
         for one in priced.seats
@@ -190,16 +191,18 @@ def pool_at(priced: Priced, turn_s: float) -> Pool:
     )
 
 
-def _rates(priced: Priced, kind: Kind, turn_s: float) -> dict[Place, tuple[float, ...]]:
+def _rates(priced: Priced, kind: Kind, turn_s: float, part: float) -> dict[Place, tuple[float, ...]]:
     """Return tokens/s by place and number of layers."""
     return {
-        place: tuple(_rate_of(priced, held, count, turn_s) for count, held in enumerate(known, 1))
+        place: tuple(_rate_of(priced, held, count, turn_s, part) for count, held in enumerate(known, 1))
         for place, known in priced.curves[kind].items()
     }
 
 
-def _rate_of(priced: Priced, held: Held, count: int, turn_s: float) -> float:
-    fastest = max((step.tokens_per_s for step in priced.steps(held, count, turn_s)), default=0.0)
+def _rate_of(priced: Priced, held: Held, count: int, turn_s: float, part: float) -> float:
+    most_s = part * turn_s * count / priced.num_layers
+    able = (step.tokens_per_s for step in priced.steps(held, count, turn_s) if step.turn_s <= most_s)
+    fastest = max(able, default=0.0)
     return min(fastest, priced.kept(held, turn_s))
 
 

@@ -6,9 +6,10 @@ KV is kept for such turns, and what the placement really carries is settled.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 
 from optimizer.cost.pool import EQUAL, Routing
 from optimizer.cost.routed import Priced, pool_at
@@ -27,7 +28,11 @@ EFFORTS = (1.0, 4.0, 16.0, 64.0)
 """Deterministic seconds of the search in what the first placements leave open, turn by turn; only the first effort
 where no time limit is given."""
 
-MOST_SEARCHED = 4
+PARTS = (1.5, 1.2, 1.0)
+"""Where a placement takes longer than the turn, others are sought whose machines take at most so many times the part of
+it that their layers are of all."""
+
+MOST_SEARCHED = 2
 """Turns that are searched with each effort, the highest bounds first."""
 
 
@@ -93,14 +98,14 @@ def operate(
     heap: list[_Range] = []
     for grouping, grid in enumerate(state.grids):
         if grid:
-            _push(state, heap, numbers, grouping, 0, len(grid) - 1)
+            _push(state, heap, numbers, grouping, (0, len(grid) - 1), inf)
     open_turns: list[_Range] = []
     while heap and not state.closed(heap[0].bound) and not _over(limits, start):
         one = heappop(heap)
         if one.first < one.last:
             middle = (one.first + one.last) // 2
-            _push(state, heap, numbers, one.grouping, one.first, middle)
-            _push(state, heap, numbers, one.grouping, middle + 1, one.last)
+            _push(state, heap, numbers, one.grouping, (one.first, middle), one.bound)
+            _push(state, heap, numbers, one.grouping, (middle + 1, one.last), one.bound)
             continue
         own = Limits(workers=limits.workers, seed=limits.seed, effort=0.0)
         open_turns.append(_routed(state, one, own, progress))
@@ -116,11 +121,20 @@ def _over(limits: Limits, start: float) -> bool:
     return limits.time_limit_s is not None and time.monotonic() - start >= limits.time_limit_s
 
 
-def _push(state: _State, heap: list[_Range], numbers: "count[int]", grouping: int, first: int, last: int) -> None:
+def _push(
+    state: _State, heap: list[_Range], numbers: "count[int]", grouping: int, places: tuple[int, int], known: float
+) -> None:
+    """Keep a range of turns, by their places in the grid, unless its bound is below what is reached."""
+    first, last = places
     grid = state.grids[grouping]
-    most = bound(state.groupings[grouping], grid[first], grid[last])
+    most = bound(state.groupings[grouping], grid[first], grid[last], known)
     if most > 0 and not state.closed(most):
         heappush(heap, _Range((-most, next(numbers)), grouping, first, last))
+
+
+def _keep(state: _State, grouping: int, found: Settled | None) -> None:
+    if found is not None and found.tokens_per_s > state.value:
+        state.best, state.grouping = found, grouping
 
 
 def _searched(
@@ -149,8 +163,11 @@ def _routed(state: _State, one: _Range, limits: Limits, progress: Callable[[str]
     answer: Routing = route(pool_at(priced, turn_s), limits)
     state.routed += 1
     kept = settled(priced, answer.runs, turn_s) if answer.runs else None
-    if kept is not None and kept.tokens_per_s > state.value:
-        state.best, state.grouping = kept, one.grouping
+    _keep(state, one.grouping, kept)
+    reached = kept.tokens_per_s if kept else 0.0
+    for part in PARTS if reached < answer.tokens_per_s * (1 - EQUAL) else ():
+        others = route(pool_at(priced, turn_s, part), replace(limits, effort=0.0)).runs
+        _keep(state, one.grouping, settled(priced, others, turn_s) if others else None)
     left = min(one.bound, answer.bound_tokens_per_s)
     progress(f"turns of {turn_s:.4g} s: {state.value:.6g} of at most {max(state.value, left):.6g} tokens/s")
     return _Range((-left, one.key[1]), one.grouping, one.first, one.last, answer.proven)

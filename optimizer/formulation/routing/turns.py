@@ -11,6 +11,7 @@ The largest F that no price refutes is found by halving. At m = 0 this is ``clas
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from optimizer.cost.machine import Kind
 from optimizer.cost.routed import Priced
@@ -18,7 +19,7 @@ from optimizer.cost.routed import Priced
 PRICES = 16
 """Prices tried between 0 and layers / turn, from where on they refute nothing."""
 
-HALVINGS = 40
+HALVINGS = 24
 
 _NOISE = 1e-12
 """Relative: of sums of floats; the bound may be too high by it, never too low."""
@@ -27,13 +28,16 @@ Option = tuple[int, float, float]
 """Layers, tokens/s, and seconds of a turn."""
 
 
-def bound(priced: Priced, least_s: float, most_s: float) -> float:
+def bound(priced: Priced, least_s: float, most_s: float, known: float = inf) -> float:
     """Return the tokens/s above which nothing flows, whatever the turn between ``least_s`` and ``most_s``.
 
-    KV is counted for the shortest of these turns, and machines may take their part of the longest.
+    KV is counted for the shortest of these turns, and machines may take their part of the longest. ``known``: a bound
+    from elsewhere.
     """
     options = _options(priced, least_s, most_s)
-    low, high = 0.0, sum(n * max((k * rate for k, rate, _ in own), default=0.0) for n, own in options)
+    if sum(n * max((k for k, _, _ in own), default=0) for n, own in options) < priced.num_layers:
+        return 0.0
+    low, high = 0.0, min(known, sum(n * max((k * rate for k, rate, _ in own), default=0.0) for n, own in options))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if _refuted(options, priced.num_layers, most_s, middle) else (middle, high)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from itertools import product
 
-from optimizer.cost.pool import SINK, SOURCE, Link, Machine, Pool, Run
+from optimizer.cost.pool import SINK, SOURCE, Ends, Link, Machine, Pool, Run
 from optimizer.verify.flow import largest_flow
 
 WIDE = 1e6
@@ -36,6 +36,20 @@ def drawn(seed: int, most_machines: int = 3) -> Pool:
     share = rng.choice([0.0, 0.0, 0.3, 0.6])
     links = (Link(x.sender, x.receiver, _rate(rng, share)) for x in whole.links)
     return Pool(whole.num_layers, whole.machines, tuple(links))
+
+
+def with_ends(whole: Pool, seed: int) -> Pool:
+    """Return a pool whose machines carry less with the first or last layers, or cannot hold as many."""
+    rng = random.Random(seed)
+    ends = {kind: _ends(rng, next(m.tokens_per_s for m in whole.machines if m.kind == kind)) for kind in "ab"
+            if any(m.kind == kind for m in whole.machines)}  # fmt: skip
+    machines = tuple(Machine(m.id, m.kind, m.tokens_per_s, ends[m.kind]) for m in whole.machines)
+    return Pool(whole.num_layers, machines, whole.links)
+
+
+def _ends(rng: random.Random, rates: tuple[float, ...]) -> Ends:
+    first, last = (tuple(round(rate * rng.choice([0.0, 0.5, 0.9, 1.0]), 2) for rate in rates) for _ in range(2))
+    return Ends(first, last, tuple(map(min, first, last)))
 
 
 def _curve(rng: random.Random) -> tuple[float, ...]:

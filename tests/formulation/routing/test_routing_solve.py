@@ -1,7 +1,7 @@
 """Routed pools: the answer is the best there is, its bound is true, and a plain max-flow agrees."""
 
 import pytest
-from formulation.routing.routed_pools import WIDE, best_by_force, drawn, pool
+from formulation.routing.routed_pools import WIDE, best_by_force, drawn, pool, with_ends
 
 from optimizer.cost.pool import Pool, Routing
 from optimizer.formulation.routing.solve import route
@@ -18,6 +18,14 @@ def answer(whole: Pool) -> Routing:
 @pytest.mark.parametrize("seed", range(60))
 def test_the_answer_equals_brute_force_and_is_proven(seed: int) -> None:
     whole = drawn(seed)
+    found = answer(whole)
+    assert found.tokens_per_s == pytest.approx(best_by_force(whole), rel=1e-9)
+    assert found.proven
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_answer_equals_brute_force_where_the_ends_of_the_model_weigh_more(seed: int) -> None:
+    whole = with_ends(drawn(seed), seed)
     found = answer(whole)
     assert found.tokens_per_s == pytest.approx(best_by_force(whole), rel=1e-9)
     assert found.proven
