@@ -119,7 +119,7 @@ def _unmet(request: Request, known: Prepared) -> InfeasibleError:
         asked += f" after any single {request.survive} failure"
     return InfeasibleError(
         f"the usable GPUs of cluster {request.cluster.name} do not serve {asked} within the objectives",
-        nearest_miss=tuple(_most_of(request, number, rows) for number in range(len(request.services))),
+        nearest_miss=tuple(miss for n in range(len(request.services)) for miss in _most_of(request, n, rows)),
         remedies=("more GPUs, a lower demand, or longer objectives (slo) in the workload",),
     )
 
@@ -130,14 +130,19 @@ def _asked(load: WorkloadSpec) -> str:
     return f"{load.concurrency} requests in flight" if load.concurrency else "any request"
 
 
-def _most_of(request: Request, number: int, rows: Sequence[Candidate]) -> str:
-    """Return what the best layout of one model serves when the cluster is all its own."""
+def _most_of(request: Request, number: int, rows: Sequence[Candidate]) -> Iterator[str]:
+    """Yield what the best layout of one model serves in each role when the cluster is all its own."""
     service = request.services[number]
-    best = max((row for row in rows if row.service == number), key=lambda row: row.output_tokens_per_s or 0.0)
-    tokens, osl = best.output_tokens_per_s or 0.0, service.workload.osl.mean
-    rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
     whose = "" if len(request.services) == 1 else f"{service.model.name} alone: "
-    return f"{whose}{best.dp} x {candidate_label(best)} on {best.gpus} GPUs serves {rate}"
+    for role in service.workload.roles:
+        own = [row for row in rows if row.service == number and row.role == role]
+        if not own:
+            continue
+        best = max(own, key=lambda row: row.output_tokens_per_s or 0.0)
+        tokens, osl = best.output_tokens_per_s or 0.0, service.workload.osl.mean
+        rate = f"{show_number(tokens / osl)} requests/s ({tokens:,.0f} tokens/s)"
+        does = "serves" if role == "both" else f"only for {role} carries"
+        yield f"{whose}{best.dp} x {candidate_label(best)} on {best.gpus} GPUs {does} {rate}"
 
 
 class _Clock:
