@@ -63,7 +63,7 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
         kv_cache=priced.terms.kv_cache,
         machines=machines,
         idle=tuple(one.id for one in priced.seats if one.id not in {machine.id for machine in machines}),
-        flows=tuple(_flows(found.best.flows)),
+        flows=tuple(_flows(found.best.flows, [SOURCE, *(machine.id for machine in machines), SINK])),
         totals=_totals(request, priced, found.best, machines),
         ordinary=_ordinary(request, progress),
         inputs=Inputs(cluster=cluster, model=request.model, workload=request.workload),
@@ -145,8 +145,10 @@ def _machine(topology: Topology, priced: Priced, run: Run, found: "Settled") -> 
     )  # fmt: skip
 
 
-def _flows(flows: Sequence[Link]) -> Iterator[Flow]:
-    for link in flows:
+def _flows(flows: Sequence[Link], order: Sequence[str]) -> Iterator[Flow]:
+    """Yield what flows, along the layers."""
+    place = {name: index for index, name in enumerate(order)}
+    for link in sorted(flows, key=lambda link: (place[link.sender], place[link.receiver])):
         sent = sum(other.tokens_per_s for other in flows if other.sender == link.sender)
         yield Flow(
             sender=link.sender, receiver=link.receiver, tokens_per_s=link.tokens_per_s, weight=link.tokens_per_s / sent
