@@ -18,8 +18,8 @@ from optimizer.plan import Plan
 from optimizer.relaxation import Given, Kind, Relaxation, Value
 from optimizer.topology.wiring import Wiring
 
-MOST_PRICED = 300
-"""Layouts priced for all questions together: some seconds. Counted, not timed, so that answers repeat."""
+MOST_PRICED = 1000
+"""Layouts priced for all questions together: some ten seconds. Counted, not timed, so that answers repeat."""
 
 NODES_PER_LAYOUT = 8
 """Nodes whose wiring takes about as long as one layout's prices."""
@@ -65,6 +65,7 @@ class Asker:
         """Price the question as asked: what changes no prices starts from these."""
         self.asked = self.known(self.request, self.prices)
         self.tried = {key: tuple(known) for key, known in self.prices.items()}
+        self.priced = 0  # these were needed to find that there is no answer
 
     def may_ask(self, kind: Kind) -> bool:
         """Return whether effort is left, and remember the kind when none is."""
