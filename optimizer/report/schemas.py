@@ -8,6 +8,7 @@ from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.services import Entry
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Plan
+from optimizer.routed_plan import RoutedPlan
 
 Schema = dict[str, Any]
 
@@ -69,6 +70,10 @@ def _plan() -> Schema:
     return Plan.model_json_schema(mode="serialization")
 
 
+def _routed_plan() -> Schema:
+    return RoutedPlan.model_json_schema(mode="serialization")
+
+
 def _or(schema: Schema, short: Schema) -> Schema:
     return {"anyOf": [short, schema]}
 
@@ -79,5 +84,6 @@ SCHEMAS: dict[str, Callable[[], Schema]] = {
     "models": _models,
     "workload": _workload,
     "plan": _plan,
+    "routed-plan": _routed_plan,
 }
 """A schema for each kind of file."""
