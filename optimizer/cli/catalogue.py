@@ -86,7 +86,9 @@ def _show(name: str | None, *, json: bool) -> None:
 
 
 def schema(
-    what: Annotated[str, typer.Argument(metavar="cluster|model|models|workload|plan|routed-plan", help="the file to describe")],
+    what: Annotated[
+        str, typer.Argument(metavar="cluster|model|models|workload|plan|routed-plan", help="the file to describe")
+    ],
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """Print the JSON Schema of an input or of plan.json, for editors."""

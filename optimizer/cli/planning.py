@@ -29,7 +29,7 @@ from optimizer.cli.options import (
     WorkersOption,
     WorkloadOption,
 )
-from optimizer.errors import InfeasibleError
+from optimizer.errors import InfeasibleError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,6 +84,8 @@ def solve(
         roles=roles, margin=margin, survive=survive, time_limit=time_limit, gap=gap, workers=workers, seed=seed,
         faults=faults,
     )  # fmt: skip
+    if pareto and routed:
+        raise InputError("--pareto and --routed exclude each other: choose one")
     if pareto:
         curves.show_front(cluster, request, against, out, json=json)
         return
