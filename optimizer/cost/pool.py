@@ -15,8 +15,10 @@ EQUAL = 1e-6
 
 @dataclass(frozen=True)
 class Ends:
-    """What a machine carries with so many layers where more comes with them: as long as its ``tokens_per_s``."""
+    """What a machine carries with so many layers by their place in the model: as long as its ``tokens_per_s``."""
 
+    inside: tuple[float, ...]
+    """With none of the first and last layers."""
     first: tuple[float, ...]
     """With the first layers: the embedding."""
     last: tuple[float, ...]
@@ -35,12 +37,11 @@ class Machine:
     tokens_per_s: tuple[float, ...]
     """What it carries at most when it holds 1, 2, … layers; its memory ends where the tuple does."""
     ends: Ends | None = None
-    """What it carries with layers at the ends of the model, never more; None: the same as elsewhere."""
+    """What it carries by the place of its layers, never more; None: the same everywhere."""
 
     def carries(self, first: int, count: int, num_layers: int) -> float:
         """Return tokens/s with ``count`` layers from ``first`` of a model of ``num_layers``; 0 beyond its memory."""
         rates = self.tokens_per_s if self.ends is None else _at(self.ends, first == 0, first + count == num_layers)
-        rates = self.tokens_per_s if rates is None else rates
         return rates[count - 1] if count <= len(rates) else 0.0
 
     @property
@@ -49,12 +50,12 @@ class Machine:
         return len(self.tokens_per_s)
 
 
-def _at(ends: Ends, is_first: bool, is_last: bool) -> tuple[float, ...] | None:
+def _at(ends: Ends, is_first: bool, is_last: bool) -> tuple[float, ...]:
     if is_first and is_last:
         return ends.both
     if is_first or is_last:
         return ends.first if is_first else ends.last
-    return None
+    return ends.inside
 
 
 @dataclass(frozen=True)

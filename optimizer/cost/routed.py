@@ -218,6 +218,6 @@ def _machine(one: MachineSeats, rates: Mapping[Place, tuple[float, ...]], way_ou
         tuple(known[:length]) + (0.0,) * (length - len(known))
         for known in (capped[False, False], capped[True, False], capped[False, True], capped[True, True])
     )
-    ends = Ends(first, last, both)
+    ends = Ends(inside, first, last, both)
     at_most = tuple(map(max, inside, first, last, both))
     return Machine(one.id, one.gpu_type, at_most, ends)

@@ -44,11 +44,26 @@ def _left(limits: Limits, start: float) -> Limits:
 
 
 def _first(pool: Pool, apart: Sequence[Sequence[str]]) -> tuple[Run, ...]:
-    """Return the best stack: of all machines, and of each group inside which no link binds."""
+    """Return the best stacks: of all machines, of each group inside which no link binds, and of all groups together."""
     classes = sorted(machine_classes(pool, apart), key=lambda one: _group_of(apart, one))
     subsets = [classes, *([one for one in classes if one.machines[0] in group] for group in apart if len(apart) > 1)]
-    stacks = [runs_of(subset, tallest_flow(subset, pool.num_layers)) for subset in subsets]
-    return max(stacks, key=lambda runs: carried(pool, runs).tokens_per_s)
+    stacks = [_lanes(subset, pool.num_layers) for subset in subsets]
+    together = tuple(run for runs in stacks[1:] for run in runs)
+    return max((*stacks, together), key=lambda runs: carried(pool, runs).tokens_per_s)
+
+
+def _lanes(classes: Sequence[MachineClass], num_layers: int) -> tuple[Run, ...]:
+    """Return the best stack, and beside it the best of what it leaves, until that holds no model."""
+    runs: list[Run] = []
+    while sum(one.count * len(one.tokens_per_s) for one in classes) >= num_layers:
+        lane = runs_of(classes, tallest_flow(classes, num_layers))
+        if not lane:
+            break
+        runs += lane
+        used = {run.machine for run in lane}
+        left = (replace(one, machines=tuple(name for name in one.machines if name not in used)) for one in classes)
+        classes = [one for one in left if one.machines]
+    return tuple(runs)
 
 
 def _group_of(apart: Sequence[Sequence[str]], one: MachineClass) -> int:

@@ -49,7 +49,7 @@ def with_ends(whole: Pool, seed: int) -> Pool:
 
 def _ends(rng: random.Random, rates: tuple[float, ...]) -> Ends:
     first, last = (tuple(round(rate * rng.choice([0.0, 0.5, 0.9, 1.0]), 2) for rate in rates) for _ in range(2))
-    return Ends(first, last, tuple(map(min, first, last)))
+    return Ends(rates, first, last, tuple(map(min, first, last)))
 
 
 def _curve(rng: random.Random) -> tuple[float, ...]:

@@ -55,6 +55,11 @@ def test_a_machine_may_be_left_out() -> None:
     assert len(answer(pool(2, (1, (1.0, 6.0)), (1, (0.5,)))).runs) == 1
 
 
+def test_what_one_stack_leaves_is_another_lane() -> None:
+    """Six machines hold the model each: more than stand side by side in one block."""
+    assert answer(pool(2, (6, (1.0, 6.0)))).tokens_per_s == 36.0
+
+
 def test_lanes_that_join_at_different_layers_are_found() -> None:
     """Four layers, one lane cut after 1 and one after 3: no stack of equal blocks carries as much."""
     found = answer(pool(4, (2, (1.0, 1.0, 5.0)), (2, (5.0,))))
