@@ -15,31 +15,33 @@ from optimizer.inputs.workload import ROLES
 Beats = Callable[[Column, Column], bool]
 
 
-def essential(instance: Instance) -> tuple[Column, ...]:
+def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ...]:
     """Return the columns of an instance that some optimum may need, in their order.
 
+    ``all_fast``: no column is slower than the best plan has to be, so the first objective is met by any of them.
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
     """
     kept = with_partners(instance.columns, instance.loads)
     before = len(kept) + 1
     while len(kept) < before:  # a column less may leave others with partners that no longer differ
         before, known = len(kept), partners(kept, instance.loads)
-        kept = undominated(kept, beats(instance, known))
+        kept = undominated(kept, beats(instance, known, all_fast=all_fast))
         for service, load in enumerate(instance.loads):
-            if counts_only_rates(instance, load):
-                kept = unsplittable(kept, service, partners(kept, instance.loads))
+            if carried := all_that_counts(instance, load, all_fast=all_fast):
+                kept = unsplittable(kept, service, partners(kept, instance.loads), carried)
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 
-def beats(instance: Instance, known: Partners) -> Beats:
+def beats(instance: Instance, known: Partners, *, all_fast: bool = False) -> Beats:
     """Return whether one column is at least as good as another, of equal needs, in everything that is looked at."""
-    objectives = instance.objectives
+    objectives = instance.then if all_fast else instance.objectives
+    rates_count = tuple(all_that_counts(instance, load, all_fast=all_fast) is not _in_flight for load in instance.loads)
     by_flight = tuple(load.clients(instance.objective) is not None for load in instance.loads)
     sign = 1 if instance.objective != "throughput" else -1  # places for clients, or clients that are taken up
 
     def at_least_as_good(one: Column, other: Column) -> bool:
         a, b = one.point, other.point
-        if a.requests_per_s < b.requests_per_s or not known.covers(one, other):
+        if (rates_count[one.service] and a.requests_per_s < b.requests_per_s) or not known.covers(one, other):
             return False
         if by_flight[one.service] and sign * a.concurrency < sign * b.concurrency:
             return False
@@ -52,10 +54,26 @@ def beats(instance: Instance, known: Partners) -> Beats:
     return at_least_as_good
 
 
-def counts_only_rates(instance: Instance, load: Load) -> bool:
-    """Whether replicas matter by their rates and GPUs alone, so that two may stand for one of the sum of both."""
-    additive = not {"latency", "ttft"} & set(instance.objectives)
-    return additive and instance.replicas is None and load.clients(instance.objective) is None
+Carried = Callable[[Column], float]
+"""What a replica does of what is asked; it adds up."""
+
+
+def all_that_counts(instance: Instance, load: Load, *, all_fast: bool = False) -> Carried | None:
+    """Return the only number of a replica beside its GPUs that matters, so that two may stand for one of the sum."""
+    objectives = instance.then if all_fast else instance.objectives
+    if {"latency", "ttft"} & set(objectives) or instance.replicas is not None:
+        return None
+    if load.clients(instance.objective) is None:
+        return _rate
+    return None if objectives or "both" not in load.workload.roles else _in_flight
+
+
+def _rate(column: Column) -> float:
+    return column.point.requests_per_s
+
+
+def _in_flight(column: Column) -> float:
+    return float(column.point.concurrency)
 
 
 def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
@@ -65,13 +83,14 @@ def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
     no worse; where prefill and decode are apart, it has to agree with the same partners too.
     """
     rivals: dict[object, list[tuple[int, Column]]] = defaultdict(list)
-    of_shape: dict[int, list[tuple[int, Column]]] = {}
+    of_shape: dict[tuple[int, int, int], list[tuple[int, Column]]] = {}
     for index, column in enumerate(columns):
-        group = of_shape.get(id(column.shape))
+        parts = (id(column.shape), id(column.pieces), id(column.leaf_shares))  # hashing what they hold takes longer
+        group = of_shape.get(parts)
         if group is None:
             partners = None if column.role == "both" else kind(column)
             group = rivals[column.takes, column.price_per_h, column.service, column.role, partners]
-            of_shape[id(column.shape)] = group
+            of_shape[parts] = group
         if any(better(other, column) for _, other in group):
             continue
         group[:] = [(i, other) for i, other in group if not better(column, other)]
@@ -89,7 +108,7 @@ Bundle = tuple[tuple[Piece, int], ...]
 """Pieces on different nodes and how many there are of each, in order; ``nodes`` of a piece is set to 1."""
 
 
-def unsplittable(columns: Sequence[Column], service: int, known: Partners) -> tuple[Column, ...]:
+def unsplittable(columns: Sequence[Column], service: int, known: Partners, carried: Carried) -> tuple[Column, ...]:
     """Return the columns, without those of a service that are worth no more than smaller replicas on the same GPUs.
 
     A replica may be replaced by replicas of its role that sit inside its pieces and reserve no more for each GPU, or
@@ -102,17 +121,17 @@ def unsplittable(columns: Sequence[Column], service: int, known: Partners) -> tu
         own = worth[column.role]
         if column.service != service:
             kept.append(column)
-        elif own.of_parts(column) < column.point.requests_per_s:
+        elif own.of_parts(column) < carried(column):
             kept.append(column)
             if column.role == "both" or (known.is_free(column) and divides(column)):
-                own.learn(column)
+                own.learn(column, carried(column))
     order = {id(column): index for index, column in enumerate(columns)}
     return tuple(sorted(kept, key=lambda column: order[id(column)]))
 
 
 @dataclass(frozen=True)
 class _Worth:
-    """Most requests/s of the replicas seen so far, on one piece and on several.
+    """Most that replicas seen so far carry (requests/s, or in flight), on one piece and on several.
 
     Replicas come by size, so nothing smaller than the present one is learned later: sums of such are kept.
     """
@@ -126,9 +145,9 @@ class _Worth:
     parts: dict[Bundle, float]
     """What is left of larger bundles, summed up once."""
 
-    def learn(self, column: Column) -> None:
+    def learn(self, column: Column, carried: float) -> None:
         """Remember a replica, unless it leaves its leaf group."""
-        first, rate = column.pieces[0], column.point.requests_per_s
+        first, rate = column.pieces[0], carried
         if column.leaf_shares:
             return
         if len(column.pieces) == 1:
@@ -140,11 +159,11 @@ class _Worth:
         known[bundle] = max(known.get(bundle, 0.0), rate)
 
     def of_parts(self, column: Column) -> float:
-        """Return the most requests/s of replicas seen so far on the GPUs of this one."""
+        """Return the most of replicas seen so far on the GPUs of this one."""
         return self._over(_bundle(column))
 
     def _over(self, bundle: Bundle) -> float:
-        """Return the most requests/s over a bundle: its first piece by itself, or in one of the replicas across."""
+        """Return the most over a bundle: its first piece by itself, or in one of the replicas across."""
         (first, _), *_ = bundle
         reached = self._on((first.node_class, first.counts), _density(first)) + self._left(_less(bundle, ((first, 1),)))
         for part, rate in self.across.get(first, {}).items():
@@ -160,7 +179,7 @@ class _Worth:
         return self.parts[bundle]
 
     def _on(self, whole: Taken, spare: Density) -> float:
-        """Return the most requests/s inside one piece, of replicas that reserve no more than ``spare`` for each GPU."""
+        """Return the most inside one piece, of replicas that reserve no more than ``spare`` for each GPU."""
         node_class, counts = whole
         reached = 0.0
         for ((other_class, part), needed), rate in self.inside.items():

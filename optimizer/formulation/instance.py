@@ -61,6 +61,8 @@ class Instance:
     """Further objectives, each among the plans that are best by those before it."""
     survive: Failure | None = None
     """What may break without the demand being missed; for throughput: what the tokens left are counted after."""
+    slowest_s: float = 0.0
+    """No plan's slowest replica is faster, where that is the first objective: known before anything is chosen."""
     own_nics: tuple[bool, ...] = ()
     """Of each class, whether no NIC serves two GPUs; needed to survive a NIC."""
 

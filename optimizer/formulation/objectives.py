@@ -73,7 +73,8 @@ def _carried(model: cp_model.CpModel, decisions: Decisions, phase: Phase, gains:
 
 def latency(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least TPOT of the slowest replica; then fewest GPUs."""
-    return _slowest(model, decisions, [c.point.tpot_s for c in decisions.instance.columns]), fewest_gpus(decisions)
+    seconds = [c.point.tpot_s for c in decisions.instance.columns]
+    return _slowest(model, decisions, "latency", seconds), fewest_gpus(decisions)
 
 
 def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
@@ -81,7 +82,7 @@ def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     columns = decisions.instance.columns
     apart = services_apart(columns)
     if not apart:
-        return _slowest(model, decisions, [c.point.ttft_s for c in columns]), fewest_gpus(decisions)
+        return _slowest(model, decisions, "ttft", [c.point.ttft_s for c in columns]), fewest_gpus(decisions)
     most = 3 * math.ceil(NS * max(c.point.ttft_s + c.point.transfer_s for c in columns))
     slowest = model.new_int_var(0, most, "slowest_ttft")
     for service in apart:
@@ -157,16 +158,18 @@ def _most_tokens(model: cp_model.CpModel, decisions: Decisions) -> Goal:
     return Goal(-cp_model.LinearExpr.sum(services), tokens.read)
 
 
-def _slowest(model: cp_model.CpModel, decisions: Decisions, seconds: Sequence[float]) -> Goal:
+def _slowest(model: cp_model.CpModel, decisions: Decisions, name: ObjectiveName, seconds: Sequence[float]) -> Goal:
     """Return the largest of the chosen replicas' seconds, as its place among all different ones: exact, no quantum.
 
     Seconds that agree to twelve digits are one place: sums of the same floats in another order are no difference.
     """
+    least_s = decisions.instance.slowest_s if name == decisions.instance.objective else 0.0
     same = {value: float(f"{value:.12g}") for value in seconds}
     places = sorted(set(same.values()))
     number = {rounded: place for place, rounded in enumerate(places)}
     place_of = {value: number[rounded] for value, rounded in same.items()}
-    slowest = model.new_int_var(0, max(len(places) - 1, 0), "slowest")
+    last = max(len(places) - 1, 0)
+    slowest = model.new_int_var(min(last, sum(place < least_s for place in places)), last, "slowest")
     for var, value in zip(decisions.replicas, seconds, strict=True):
         if place_of[value]:
             chosen = model.new_bool_var(f"chosen[{var.name}]")

@@ -8,6 +8,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Piece
+from optimizer.formulation.fastest import narrowed
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.objectives import additive_weights, goals
@@ -55,13 +56,14 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     """
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
+    search = Search(limits, progress)
+    whole, instance = instance, narrowed(instance, search)
     model = cp_model.CpModel()
     decisions = declare(model, instance)
     for rule in RULES:
         rule(model, decisions)
     if len(instance.loads) > 1 and (weights := additive_weights(instance)):
         each_needs_its_own(model, decisions, weights, limits)
-    search = Search(limits, progress)
     asked = 1 + len(instance.then)
     best: Choice | None = None
     for number, goal in enumerate(goals(model, decisions, compact=limits.compact)):
@@ -79,7 +81,10 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
         return None
     unsolved = len(best.then_bounds) < len(instance.then)
     held = _held_by_all(last, decisions)
-    return replace(best, held=held, proven=best.proven and not unsolved, interrupted=search.interrupted)
+    proven = best.proven and not unsolved
+    chosen = dict(zip(map(id, instance.columns), best.replicas, strict=True))
+    replicas = tuple(chosen.get(id(column), 0) for column in whole.columns)
+    return replace(best, replicas=replicas, held=held, proven=proven, interrupted=search.interrupted)
 
 
 def _is_proven(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> bool:
