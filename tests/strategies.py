@@ -356,3 +356,21 @@ def of_thirds(draw: st.DrawFn) -> Shared:
     )  # fmt: skip
     filled = _filled(draw, cluster, 2 * total_parameters(model) / draw(st.sampled_from([1.5, 1.9, 2.5])))
     return Shared(filled, (Service(model=model, workload=load),), draw(st.sampled_from(OBJECTIVES)))
+
+
+@st.composite
+def of_unequal_gpus(draw: st.DrawFn) -> Shared:
+    """Two fast and two slow GPUs and a model whose weights outweigh all else: a slow pair is much slower."""
+    attention = GroupedQuery(heads=8, kv_heads=draw(st.sampled_from([1, 4])), head_dim=128)
+    run = LayerRun(attention=attention, feed_forward=Dense(intermediate=4 * 9216), count=draw(st.integers(3, 6)))
+    model = ModelSpec(name="heavy", hidden=9216, vocab=1536, context=8192, runs=(run,))
+    load = draw(_shared_workloads(draw(st.sampled_from(_ROLES[1:])), most_points=2))
+    template = NodeTemplate(
+        gpus=(GpuGroup(gpu="big", count=2), GpuGroup(gpu="small", count=2)), nvswitch=NvSwitch(bandwidth="450 GB/s")
+    )
+    cluster = ClusterSpec(
+        name="unequal", nodes=(NodeEntry(name="n0", template="t"),), templates={"t": template}, gpus=draw(_gpus()),
+        prices={"big": "3 USD/h", "small": "1 USD/h"},
+    )  # fmt: skip
+    filled = _filled(draw, cluster, 2 * total_parameters(model) / draw(st.sampled_from([0.5, 0.8])))
+    return Shared(filled, (Service(model=model, workload=load),), draw(st.sampled_from(OBJECTIVES)))

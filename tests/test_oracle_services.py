@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import Answer
 from oracle_services import best_of_services
 from seatings import equal_gpus, of_services
-from strategies import Shared, of_thirds, shared
+from strategies import Shared, of_thirds, of_unequal_gpus, shared
 from test_oracle import QUANTUM, SUMS
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node
 from test_oracle_survival import nics_are_told_apart
@@ -121,9 +121,20 @@ def with_tight_ttft(instance: Shared, tightness: float) -> Shared:
     return replace(instance, services=tuple(services))
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(shared(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8]))
+TIGHTNESS = st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9])
+
+
+@settings(max_examples=20, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(shared(), TIGHTNESS)
 def test_bounds_on_ttft_that_some_pairs_keep_are_kept_by_all_chosen(instance: Shared, tightness: float) -> None:
+    compared(with_tight_ttft(instance, tightness))
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(of_unequal_gpus(), TIGHTNESS)
+def test_slow_prefill_is_not_paired_with_slow_decode_where_some_pairs_are_too_slow(
+    instance: Shared, tightness: float
+) -> None:
     compared(with_tight_ttft(instance, tightness))
 
 
