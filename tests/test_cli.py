@@ -36,7 +36,7 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let ``pipeline.solve`` return a plan written by hand; the list holds the requests it got."""
     requests: list[Any] = []
 
-    def solve(request: object, progress: Any) -> pipeline.Solved:
+    def solve(request: object, progress: Any, _prices: object) -> pipeline.Solved:
         requests.append(request)
         progress("3 shapes priced")
         return pipeline.Solved(handmade.plan(), {"price": 0.5, "solve": 0.25})

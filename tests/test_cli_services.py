@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let solve and compare answer with what was written by hand; the list holds the requests they got."""
     requests: list[Any] = []
 
-    def solve(request: object, _progress: object) -> pipeline.Solved:
+    def solve(request: object, _progress: object, _prices: object) -> pipeline.Solved:
         requests.append(request)
         return pipeline.Solved(served_plans.two_models(), {"solve": 0.25})
 

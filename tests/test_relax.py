@@ -25,7 +25,7 @@ from optimizer.pipeline.relax.lengths import grid
 from optimizer.pipeline.request import silent
 from optimizer.plan import Plan
 from optimizer.relaxation import KINDS, Given, Kind, Relaxation
-from optimizer.report.relaxed import line
+from optimizer.report.relaxed import NONE, line, remedies
 
 LITTLE_LESS = 0.999
 
@@ -315,3 +315,9 @@ def test_json_lists_every_change_with_its_plan(tmp_path: Path, capsys: pytest.Ca
     assert set(changes["weights"]["plan"]) == {"status", "layout", "gpus", "ttft_s", "tpot_s", "requests_per_s"}
     assert len(record["remedies"]) == len(record["relaxations"])
     assert record["not_looked_at"] == []
+
+
+def test_it_is_told_when_no_single_change_helps() -> None:
+    error = InfeasibleError("no", remedies=("faster GPUs",))
+    assert remedies(error, None) == ("faster GPUs",)
+    assert remedies(error, ()) == (NONE, "faster GPUs")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optimizer.pipeline import Request
+    from optimizer.pipeline.prepare import Known
     from optimizer.relaxation import Kind, Relaxation
 
 
@@ -24,20 +25,22 @@ def file_named(source: str, cluster: str) -> Iterator[None]:
         raise (error if rest == str(error) else InputError(f"{source}: {rest}")) from error
 
 
-def show_infeasible(error: InfeasibleError, *, json: bool, request: "Request | None" = None) -> None:
+def show_infeasible(
+    error: InfeasibleError, *, json: bool, request: "Request | None" = None, prices: "Known | None" = None
+) -> None:
     """Print the nearest miss and what would help: that nothing fits is an answer.
 
-    With the ``request`` it is asked again, each time with one limit relaxed.
+    With the ``request``, and the ``prices`` made for it, it is asked again, each time with one limit relaxed.
     """
     from optimizer.report import records
     from optimizer.report.relaxed import infeasible
 
-    told: Sequence[Relaxation] = ()
+    told: Sequence[Relaxation] | None = None
     skipped: Sequence[Kind] = ()
     if request is not None:
         from optimizer.pipeline.relax import relaxations
 
-        found = relaxations(request, output.progress)
+        found = relaxations(request, output.progress, prices)
         told, skipped = [one.told for one in found.found], found.skipped
     if json:
         output.answer(records.json_text(records.infeasible_record(error, told, skipped)))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from optimizer.pipeline import Request
+    from optimizer.pipeline.prepare import Known
     from optimizer.plan import Candidate
 
 
@@ -97,11 +98,12 @@ def solve(
     from optimizer.report.solved import solved
     from optimizer.report.tables import screen
 
+    prices: Known = {}
     try:
         with file_named(cluster, request.cluster.name):
-            found = pipeline.solve(request, output.progress)
+            found = pipeline.solve(request, output.progress, prices)
     except InfeasibleError as error:
-        show_infeasible(error, json=json, request=request)
+        show_infeasible(error, json=json, request=request, prices=prices)
         raise
     if out is not None:
         output.write(Path(out), records.plan_text(found.plan))

@@ -85,7 +85,7 @@ def row_record(row: Row) -> dict[str, object]:
 
 
 def infeasible_record(
-    error: InfeasibleError, relaxations: Sequence[Relaxation] = (), skipped: Sequence[Kind] = ()
+    error: InfeasibleError, relaxations: Sequence[Relaxation] | None = None, skipped: Sequence[Kind] = ()
 ) -> dict[str, object]:
     """Return the JSON record of an infeasible answer: what would help in words, and change by change with its plan."""
     return {
@@ -93,7 +93,7 @@ def infeasible_record(
         "message": str(error),
         "nearest_miss": list(error.nearest_miss),
         "remedies": list(remedies(error, relaxations)),
-        "relaxations": [_relaxation_record(one) for one in relaxations],
+        "relaxations": [_relaxation_record(one) for one in relaxations or ()],
         "not_looked_at": list(skipped),
     }
 

@@ -18,10 +18,17 @@ _NAMES: dict[Kind, str] = {
 """What limits are called, where not by their keys."""
 
 
+NONE = "no single change that was tried gives an answer; several together may"
+"""Told where no relaxation was found."""
+
+
 def infeasible(
-    error: InfeasibleError, relaxations: Sequence[Relaxation] = (), skipped: Sequence[Kind] = ()
+    error: InfeasibleError, relaxations: Sequence[Relaxation] | None = None, skipped: Sequence[Kind] = ()
 ) -> RenderableType:
-    """Return the answer that nothing fits; ``skipped`` are kinds of change that were not looked at to the end."""
+    """Return the answer that nothing fits; ``skipped`` are kinds of change that were not looked at to the end.
+
+    ``relaxations`` None: none was looked for.
+    """
     return Group(
         Text(f"No feasible layout: {error}", style="bold red"),
         bullets("Nearest miss", error.nearest_miss),
@@ -29,9 +36,11 @@ def infeasible(
     )
 
 
-def remedies(error: InfeasibleError, relaxations: Sequence[Relaxation]) -> tuple[str, ...]:
+def remedies(error: InfeasibleError, relaxations: Sequence[Relaxation] | None) -> tuple[str, ...]:
     """Return what would help: each single change with its plan, else what the error knows."""
-    return tuple(map(line, relaxations)) or error.remedies
+    if relaxations:
+        return tuple(map(line, relaxations))
+    return error.remedies if relaxations is None else (NONE, *error.remedies)
 
 
 def _skipped(kinds: Sequence[Kind]) -> Iterator[str]:

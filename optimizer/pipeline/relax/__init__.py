@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from optimizer.pipeline.prepare import Known
 from optimizer.pipeline.relax.asking import Asker, Relaxed
 from optimizer.pipeline.relax.bounds import relaxed_bounds
-from optimizer.pipeline.relax.choices import lifted_limits
+from optimizer.pipeline.relax.choices import lifted_options, wider_choices
 from optimizer.pipeline.relax.hardware import more_gpus
 from optimizer.pipeline.relax.lengths import lower_counts
 from optimizer.pipeline.request import Progress, Request, silent
@@ -20,8 +21,10 @@ from optimizer.relaxation import KINDS, Kind
 __all__ = ["Relaxations", "Relaxed", "relaxations"]
 
 
-_SEARCHES: tuple[Callable[[Asker], Iterator[Relaxed]], ...] = (relaxed_bounds, lifted_limits, more_gpus, lower_counts)
-"""In the order in which effort is spent: those that ask few questions first."""
+_SEARCHES: tuple[Callable[[Asker], Iterator[Relaxed]], ...] = (
+    relaxed_bounds, lifted_options, more_gpus, wider_choices, lower_counts,
+)  # fmt: skip
+"""In the order in which effort is spent: those that need few new prices first."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ class Relaxations:
     """Kinds that were not looked at, or not to the end, for want of effort."""
 
 
-def relaxations(request: Request, progress: Progress = silent) -> Relaxations:
-    """Return single changes that give a question without an answer one, by kind, then by model."""
-    asker = Asker(request, time.monotonic() + (request.time_limit_s or math.inf))
+def relaxations(request: Request, progress: Progress = silent, prices: Known | None = None) -> Relaxations:
+    """Return single changes that give a question without an answer one, by kind, then by model.
+
+    ``prices`` are those that ``solve`` made of the same question.
+    """
+    asker = Asker(request, time.monotonic() + (request.time_limit_s or math.inf), {} if prices is None else prices)
     progress("which single change would give an answer?")
     asker.start()
     found = [relaxed for search in _SEARCHES for relaxed in search(asker)]

@@ -21,6 +21,9 @@ from optimizer.topology.wiring import Wiring
 MOST_PRICED = 1000
 """Layouts priced for all questions together: some ten seconds. Counted, not timed, so that answers repeat."""
 
+TIMES = 2
+"""Where the question as asked takes more, so many times its layouts."""
+
 NODES_PER_LAYOUT = 8
 """Nodes whose wiring takes about as long as one layout's prices."""
 
@@ -54,7 +57,8 @@ class Asker:
     tried: dict[tuple[int, Role], tuple[Tried, ...]] = field(default_factory=dict)
     """Layouts of the question as asked, on their seats' wiring."""
     priced: int = 0
-    """Layouts, and nodes at their worth, so far."""
+    """Layouts, and nodes at their worth, beyond the question as asked."""
+    most: int = MOST_PRICED
     skipped: dict[Kind, None] = field(default_factory=dict)
     """Kinds that were cut short."""
 
@@ -65,11 +69,12 @@ class Asker:
         """Price the question as asked: what changes no prices starts from these."""
         self.asked = self.known(self.request, self.prices)
         self.tried = {key: tuple(known) for key, known in self.prices.items()}
-        self.priced = 0  # these were needed to find that there is no answer
+        # what was needed to find that there is no answer does not count
+        self.priced, self.most = 0, max(MOST_PRICED, TIMES * sum(map(len, self.tried.values())))
 
     def may_ask(self, kind: Kind) -> bool:
         """Return whether effort is left, and remember the kind when none is."""
-        if self.priced < MOST_PRICED and time.monotonic() < self.end:
+        if self.priced < self.most and time.monotonic() < self.end:
             return True
         self.skipped[kind] = None
         return False

@@ -20,14 +20,18 @@ _SMALLER: tuple[Scheme, ...] = ("fp8", "int4")
 T = TypeVar("T")
 
 
-def lifted_limits(asker: Asker) -> Iterator[Relaxed]:
-    """Yield what gives an answer when it is lifted."""
+def wider_choices(asker: Asker) -> Iterator[Relaxed]:
+    """Yield what gives an answer when it may be chosen too, or is no longer asked of a model."""
     for service in range(len(asker.request.services)):
         yield from _kv_cache(asker, service)
         yield from _weights(asker, service)
-        yield from _roles(asker, service)
         yield from _margin(asker, service)
         yield from _longest(asker, service)
+        yield from _roles(asker, service)
+
+
+def lifted_options(asker: Asker) -> Iterator[Relaxed]:
+    """Yield which options, and what that is broken, stand in the way."""
     for search in (_max_gpus, _fixed, _excluded, _survival, _repaired):
         yield from search(asker)
 

@@ -22,9 +22,10 @@ def more_gpus(asker: Asker) -> Iterator[Relaxed]:
     cluster = asker.request.cluster
     name = _template(cluster)
     template, nodes = cluster.templates[name], sum(map(_nodes, cluster.nodes))
+    own = sum(_nodes(entry) for entry in cluster.nodes if entry.template == name)
     ways: list[tuple[Grown, int, int, str]] = [(_with_nodes(cluster, name), nodes, template.size, f"nodes {name}")]
-    if cluster.fabric is None and len(cluster.nodes) == 1 and _may_grow(template):
-        ways.append((_with_gpus(cluster, name), template.size, nodes, f"GPUs in each {name}"))
+    if cluster.fabric is None and _may_grow(template):
+        ways.append((_with_gpus(cluster, name), template.size, own, f"GPUs in each {name}"))
     for grown, start, gpus, words in ways:
         more = _fewest(asker, grown, start, gpus)
         if more is not None:
