@@ -1,7 +1,7 @@
 """Replicas whose pipeline runs over GPUs of several types: which orders of types, and which splits, are priced.
 
-Where they are few, all are. Beyond, they are tried only for types that are short of GPUs: too few hold no replica, or
-less of it than would serve best. Of those orders the ones are priced whose slowest stage lets through more than
+Where they are few, all are. Beyond, they are tried only for types that are short of GPUs, which hold no replica or a
+smaller one than would serve best, and for types that share nodes with others. Of those orders the ones are priced whose slowest stage lets through more than
 replicas of one type on as many GPUs, each with the splits of its layers that balance it.
 """
 
@@ -13,6 +13,7 @@ from math import comb, inf
 from optimizer.cost.orders import Order, Place, orders
 from optimizer.cost.shapes import Shape
 from optimizer.layout import Layout
+from optimizer.topology.classes import NodeClass
 
 ALL = 2000
 """Where no more points than so many could be priced of orders and splits together, on one kind of seats, all are."""
@@ -38,7 +39,7 @@ class Mixtures:
     every: bool = True
     """Whether all orders and splits were priced."""
     short: bool = False
-    """Whether some type is short of GPUs: else no order is looked at unless all are."""
+    """Whether some type is short of GPUs or shares nodes: else no order is looked at unless all are."""
     priced: int = 0
     """Orders of types that were priced, of those that fit."""
     fitting: int = 0
@@ -59,6 +60,7 @@ def mixtures(
         return Mixtures(tuple(shape for order in few for shape in order.shapes(order.all_splits)))
     best = _best_alone(alone)
     short = {t for t, n in usable.items() if t not in best or MULTIPLE * best[t].footprint.gpus > n}
+    short |= _sharing_nodes(place.classes)
     if not short:
         return Mixtures(every=False)
     fewest: dict[str, int] = {}
@@ -70,6 +72,12 @@ def mixtures(
     chosen = _promising(scanned, {t: _per_gpu(shape) for t, shape in best.items()}, fewest)
     shapes = tuple(shape for order in chosen for shape in order.shapes(order.splits))
     return Mixtures(shapes, False, True, len(chosen), len(scanned))
+
+
+def _sharing_nodes(classes: Iterable[NodeClass]) -> set[str]:
+    """Return the types that share a node with another: a pipeline over both may stay where one of one type cannot."""
+    types = ({island.gpu_type for island in node_class.islands if island.size} for node_class in classes)
+    return {gpu_type for together in types if len(together) > 1 for gpu_type in together}
 
 
 def _all(found: Iterable[Order]) -> tuple[Order, ...] | None:

@@ -81,7 +81,7 @@ def mixed_scope(mixed: Mixtures) -> Iterator[str]:
     if mixed.every:
         return
     if not mixed.short:
-        yield f"{BOUNDED} none was tried, no type is short of GPUs for replicas of its own"
+        yield f"{BOUNDED} none was tried, no type is short of GPUs for replicas of its own or shares nodes"
     elif mixed.fitting:
         yield (
             f"{BOUNDED} {mixed.priced} of {mixed.fitting} orders of types that fit were priced, each type's stages in "
