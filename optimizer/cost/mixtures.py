@@ -1,8 +1,9 @@
 """Replicas whose pipeline runs over GPUs of several types: which orders of types, and which splits, are priced.
 
 Where they are few, all are. Beyond, they are tried only for types that are short of GPUs, which hold no replica or a
-smaller one than would serve best, and for types that share nodes with others. Of those orders the ones are priced whose slowest stage lets through more than
-replicas of one type on as many GPUs, each with the splits of its layers that balance it.
+smaller one than would serve best, and for types that share nodes with others. Of those orders the ones are priced
+whose slowest stage lets through more than replicas of one type on as many GPUs, each with the splits of its layers that
+balance it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -208,8 +208,9 @@ def launches(plan: Plan, *, equal_nodes: bool = True) -> tuple[Launch, ...]:
                 f"replica {number}", f"the plan does not describe service {replica.service}", remedy="solve again"
             )
         if plan.inputs.services[replica.service].workload.speculative is not None:
-            raise refuse(f"replica {number}", "speculative decoding is priced, but no file that starts it is written",
-                         remedy="add the engine's own settings (vLLM: --speculative-config) to an export without it")  # fmt: skip
+            why = "speculative decoding is priced, but no file that starts it is written"
+            remedy = "add the engine's own settings (vLLM: --speculative-config) to an export without it"
+            raise refuse(f"replica {number}", why, remedy=remedy)
         nodes = _nodes(replica, number, equal_nodes=equal_nodes)
         slot = next(n for n in count() if not any(n in taken.get(node, ()) for node, _ in nodes))
         if slot >= MOST_REPLICAS_PER_HOST:
