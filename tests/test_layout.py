@@ -130,7 +130,8 @@ def test_a_dense_model_is_offered_tp_and_pp_alone() -> None:
 def test_a_label_names_a_layout_and_is_read_back(label: str) -> None:
     degrees = parse_label(label)
     assert degrees is not None
-    assert Layout(**degrees, layers_per_stage=(1,) * degrees["pp"]).label == label
+    given: dict[str, Any] = dict(degrees)
+    assert Layout(**given, layers_per_stage=(1,) * degrees["pp"]).label == label
 
 
 def test_a_label_may_name_degrees_in_any_order_and_nothing_else() -> None:

@@ -35,7 +35,8 @@ def rows() -> list[tuple[str, str, str]]:
     int4 = weights_bytes(big, one_gpu(big, "int4"), 0)
     kv = model_kv_bytes_per_token(llama, "bf16") * 128_000
     gpu = h100.gpus["h100-sxm"]
-    idle, settings = estimate(h100, llama, WorkloadSpec.model_validate({"isl": 1024, "osl": 1}), tp=1, pp=1, batch=1)
+    prompt = WorkloadSpec.model_validate({"isl": 1024, "osl": 1})
+    idle, settings = estimate(h100, llama, prompt, {"tp": 1, "pp": 1}, batch=1)
     prefill_s = idle.breakdown.prefill.total
     room = int(gpu.memory * settings.gpu_memory_utilization)
     overhead = idle.memory[0].activation_bytes + idle.memory[0].overhead_bytes

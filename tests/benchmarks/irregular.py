@@ -147,7 +147,7 @@ def _best(cluster: Path, workload: Path) -> float | None:
     from optimizer.inputs.presets import load_model
     from optimizer.inputs.read import read_cluster, read_workload
 
-    found = best(read_cluster(cluster), load_model(MODEL), read_workload(workload), "throughput")
+    found = best(read_cluster(str(cluster)), load_model(MODEL), read_workload(str(workload)), "throughput")
     return None if found is None else found.value
 
 

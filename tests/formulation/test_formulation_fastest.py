@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from instances import OSL, column, instance, nodes, point, workload
+from formulation.instances import OSL, column, instance, nodes, point, workload
 
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.dominance import essential
