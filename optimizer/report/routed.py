@@ -35,13 +35,9 @@ def _answer(plan: RoutedPlan) -> Iterator[tuple[str, str]]:
     yield "proof", f"{plan.status}, bound {objective.bound:,.6g} {objective.unit}, gap {objective.gap:.2%}"
     yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
     yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
-    yield (
-        "latency",
-        (
-            f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} on the longest path, of "
-            f"up to {totals.longest_chain} machines in a row"
-        ),
-    )
+    chain = f"{totals.longest_chain} machine{'s in a row' if totals.longest_chain > 1 else ''}"
+    latency = f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)}"
+    yield "latency", f"{latency} on the longest path, of up to {chain}"
     yield "replicas", _beside(plan.ordinary, totals.output_tokens_per_s)
 
 
