@@ -90,10 +90,10 @@ def _packed(instance: Instance) -> Choice | None:
     """Return the best choice found in little effort; more effort only until any is known."""
     for effort in (EFFORT, 10 * EFFORT, 100 * EFFORT):
         try:
-            return choose(instance, Limits(effort=effort, compact=False), lambda _: None)
+            return choose(instance, Limits(effort=effort), lambda _: None)
         except NoAnswerError:
             continue
-    return choose(instance, Limits(compact=False), lambda _: None)
+    return choose(instance, Limits(), lambda _: None)
 
 
 def _without_demand(instance: Instance) -> Instance:

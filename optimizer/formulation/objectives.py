@@ -193,11 +193,10 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 }
 
 
-def goals(model: cp_model.CpModel, decisions: Decisions, *, compact: bool) -> tuple[Goal, ...]:
-    """Return what is asked, in its order, the tie-break of the last; ``compact``: then on as few nodes as can be."""
+def goals(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
+    """Return what is asked, in its order, then the tie-break of the last, then replicas on as few nodes as can be."""
     found = [OBJECTIVES[name](model, decisions) for name in decisions.instance.objectives]
-    last = (fewest_crossings(decisions),) if compact else ()
-    return (*(asked[0] for asked in found), *found[-1][1:], *last)
+    return (*(asked[0] for asked in found), *found[-1][1:], fewest_crossings(decisions))
 
 
 def value(instance: Instance, objective: ObjectiveName, chosen: Sequence[Column]) -> float:

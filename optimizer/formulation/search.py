@@ -36,8 +36,6 @@ class Limits:
     """Deterministic seconds after which to stop, the same on every machine; None: until proven."""
     gap: float | None = None
     """Stop when bound and value are proven to differ by no more than this part; None: only when they are equal."""
-    compact: bool = True
-    """Whether of equal plans the one on fewest nodes is sought."""
     anytime: bool = False
     """Whether Ctrl-C ends the search with the best plan known instead of ending the command."""
 

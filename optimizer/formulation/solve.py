@@ -66,7 +66,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
         each_needs_its_own(model, decisions, weights, limits)
     asked = 1 + len(instance.then)
     best: Choice | None = None
-    for number, goal in enumerate(goals(model, decisions, compact=limits.compact)):
+    for number, goal in enumerate(goals(model, decisions)):
         solver, status = search.minimize(model, goal, TIE_EFFORT if number >= asked else None)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             if best is None and status != cp_model.INFEASIBLE:

@@ -166,7 +166,7 @@ def _answer(request: Request, prices: Known | None = None) -> _Answer | None:
     """Return the proven answer to a question; None when there is none or it is not proven in bounded effort."""
     try:
         known = prepare(request, silent, prices=prices)
-        choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed, compact=False), silent)
+        choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed), silent)
     except (InfeasibleError, NoAnswerError):
         return None
     if choice is None or not choice.proven:
