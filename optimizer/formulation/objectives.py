@@ -1,7 +1,7 @@
 """What is best: one function per objective, each with its tie-break; OBJECTIVES names them all."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -33,8 +33,22 @@ class _Tokens:
 
 def _tokens(instance: Instance) -> _Tokens:
     worth = [c.point.requests_per_s * instance.loads[c.service].tokens for c in instance.columns]
-    quantum = gain_quantum(worth)
+    quantum = gain_quantum(_largest_counted(instance, worth))
     return _Tokens(tuple(gain(one, quantum) for one in worth), quantum)
+
+
+def _largest_counted(instance: Instance, worth: Sequence[float]) -> Iterator[float]:
+    """Yield the most that a column of each model can add to what counts: no more than its slower phase, or its rate.
+
+    A prefill replica may make many times the prompts that are ever answered; steps as large would hide what is.
+    """
+    for number, load in enumerate(instance.loads):
+        own = [phase for phase in instance.phases if phase.service == number]
+        by_phase = (
+            max(one for one, column in zip(worth, instance.columns, strict=True) if phase.covers(column))
+            for phase in own
+        )
+        yield min((*by_phase, (load.workload.request_rate or math.inf) * load.tokens)) if own else 0.0
 
 
 def throughput(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
