@@ -26,12 +26,13 @@ def narrowed(instance: Instance, search: Search) -> Instance:
     if instance.objective not in ("latency", "ttft") or together:
         return instance
     places = sorted({_seconds(instance, column) for column in instance.columns})
+    asked = len({column.service for column in instance.columns})
     low, high = 0, len(places) - 1
-    if not places or not _are_enough(_up_to(instance, places[high]), search):
+    if not places or not _are_enough(_up_to(instance, places[high]), asked, search):
         return instance
     while low < high:
         middle = (low + high) // 2
-        enough = _are_enough(_up_to(instance, places[middle]), search)
+        enough = _are_enough(_up_to(instance, places[middle]), asked, search)
         if enough is None:
             break
         low, high = (low, middle) if enough else (middle + 1, high)
@@ -49,8 +50,10 @@ def _up_to(instance: Instance, seconds: float) -> Instance:
     return replace(fast, columns=essential(fast, all_fast=True))
 
 
-def _are_enough(instance: Instance, search: Search) -> bool | None:
-    """Return whether some plan of these columns meets what is asked; None when the search ends before that is known."""
+def _are_enough(instance: Instance, models: int, search: Search) -> bool | None:
+    """Return whether some plan of these columns serves all models; None when the search ends before that is known."""
+    if len({column.service for column in instance.columns}) < models:
+        return False  # a model without columns asks for nothing any more
     model = cp_model.CpModel()
     decisions = declare(model, instance)
     for rule in RULES:
