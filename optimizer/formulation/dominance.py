@@ -1,5 +1,6 @@
 """Columns that can be left out without losing any optimum."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ..
     ``all_fast``: no column is slower than the best plan has to be, so the first objective is met by any of them.
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
     """
-    kept = with_partners(instance.columns, instance.loads)
+    kept = with_partners(_within_limits(instance), instance.loads)
     before = len(kept) + 1
     while len(kept) < before:  # a column less may leave others with partners that no longer differ
         before, known = len(kept), partners(kept, instance.loads)
@@ -30,6 +31,14 @@ def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ..
             if carried := all_that_counts(instance, load, all_fast=all_fast):
                 kept = unsplittable(kept, service, partners(kept, instance.loads), carried)
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
+
+
+def _within_limits(instance: Instance) -> tuple[Column, ...]:
+    """Return the columns that one alone may be of: for throughput there are never more requests than clients."""
+    gpus = math.inf if instance.max_gpus is None else instance.max_gpus
+    clients = [load.clients(instance.objective) for load in instance.loads]
+    most = [n if n is not None and instance.objective == "throughput" else math.inf for n in clients]
+    return tuple(c for c in instance.columns if c.gpus <= gpus and c.point.concurrency <= most[c.service])
 
 
 def beats(instance: Instance, known: Partners, *, all_fast: bool = False) -> Beats:

@@ -98,3 +98,9 @@ def test_a_replica_over_two_classes_yields_to_parts_over_them(rate: float, is_ke
     assert best is not None
     assert reduced is not None
     assert reduced.value == pytest.approx(best.value, abs=1e-4 * OSL)
+
+
+@pytest.mark.parametrize(("clients", "left"), [(3, 1), (4, 2)])
+def test_a_replica_with_more_requests_than_clients_is_no_choice(clients: int, left: int) -> None:
+    columns = [column((1,), gives=point(float(n), concurrency=n)) for n in (3, 4)]
+    assert len(essential(instance(nodes(1, 2), *columns, load=workload(concurrency=clients)))) == left
