@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, combinations_with_replacement, islice, permutations, product, zip_longest
+from itertools import combinations, islice, permutations, product, zip_longest
 
 from optimizer.topology.classes import NodeClass, node_islands, seat_order
 from optimizer.topology.graph import Topology
@@ -260,12 +260,19 @@ def _class_orders(
     nodes = sum(len(c.nodes) for c in classes)
     usable = [index for index in range(len(classes)) if any(fillings[index, cut] for cut in cuts)]
     for near in _neighbourhoods(classes, usable, len(cuts)):
-        for chosen in combinations_with_replacement(near, len(cuts)):
-            if any(chosen.count(index) > len(classes[index].nodes) for index in set(chosen)):
-                continue
+        for chosen in _multisets(near, [len(classes[index].nodes) for index in near], len(cuts)):
             few = len(set(chosen)) > 1 and min(len(cuts), nodes - 1) <= FEW_NODES
             orders = sorted(set(permutations(chosen))) if few else [chosen]
             yield from (o for o in orders if all(fillings[key] for key in zip(o, cuts, strict=True)))
+
+
+def _multisets(classes: Sequence[int], room: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Yield the ways to take ``size`` nodes of classes with so many each, in the order of the classes."""
+    if not size:
+        yield ()
+    elif sum(room) >= size:
+        for n in range(min(size, room[0]), -1, -1):
+            yield from ((classes[0],) * n + rest for rest in _multisets(classes[1:], room[1:], size - n))
 
 
 def _neighbourhoods(classes: Sequence[NodeClass], usable: Sequence[int], spread: int) -> list[list[int]]:

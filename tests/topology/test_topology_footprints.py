@@ -1,9 +1,11 @@
 """Footprints: all of them where they are few, a bounded and fair choice where damage makes every node different."""
 
+from itertools import combinations_with_replacement
+
 from topology_cases import HGX, cluster, fault
 
 from optimizer.topology.classes import node_classes
-from optimizer.topology.footprints import FEW, MOST, footprints
+from optimizer.topology.footprints import FEW, MOST, _multisets, footprints
 from optimizer.topology.graph import build
 
 
@@ -30,3 +32,12 @@ def test_nodes_that_all_differ_are_tried_in_bounded_number_each_in_its_turn() ->
     pairs = {tuple(slot.node_class for slot in f.slots) for f in found if len(f.slots) == 2}
     assert {node for pair in pairs for node in pair} == set(range(6))
     assert found == list(footprints(classes, "switched", 1, 12, joined=True))
+
+
+def test_nodes_of_classes_are_taken_in_every_way_that_there_is_room_for() -> None:
+    ways = list(_multisets([3, 5, 8], [1, 2, 1], 3))
+    every = combinations_with_replacement([3, 5, 8], 3)
+    assert ways == [way for way in every if way.count(3) < 2 and way.count(5) < 3 and way.count(8) < 2]
+    alone = _multisets(list(range(90)), [1] * 90, 10)
+    assert next(alone) == tuple(range(10)), "not found by going through all that take a node twice"
+    assert not list(_multisets([0, 1], [1, 1], 3))

@@ -3,13 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, NodeEntry, NodeTemplate
 from optimizer.inputs.hostlist import all_hosts
+from optimizer.pipeline.prepare import classes_of
 from optimizer.pipeline.relax.asking import Asker, Relaxed, first_true
 from optimizer.pipeline.request import Request
+from optimizer.topology.graph import build
 
 DOUBLINGS = 4
 """Up to sixteen times the nodes, or the GPUs of a node, are tried."""
+
+MOST_KINDS = 8
+"""Kinds of nodes, by hardware and place, up to which a larger cluster is asked about: placements multiply with them."""
 
 Grown = Callable[[int], ClusterSpec]
 """The cluster with so many nodes (or GPUs in a node) more."""
@@ -51,12 +57,23 @@ def _fewest(asker: Asker, grown: Grown, start: int, gpus: int) -> int | None:
 
     few = 0
     for enough in (start * (2**doubling - 1) for doubling in range(1, DOUBLINGS + 1)):
+        if _kinds(grown(enough)) > MOST_KINDS:
+            asker.skipped["gpus"] = None
+            return None
         fewest = asker.fewest_gpus(on(enough), asker.prices) if asker.may_ask("gpus") else None
         if fewest is not None:
             guess = max(few + 1, -(-(fewest - _gpus(asker.request.cluster)) // gpus))
             return guess if guess >= enough or works(guess) else first_true(works, guess + 1, enough)
         few = enough
     return None
+
+
+def _kinds(cluster: ClusterSpec) -> int:
+    """Return how many nodes of a cluster can be told apart."""
+    try:
+        return len(classes_of(build(cluster)))
+    except InputError:  # a cluster that cannot be grown so: the question is refused in turn
+        return 0
 
 
 def _template(cluster: ClusterSpec) -> str:
