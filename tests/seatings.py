@@ -107,10 +107,15 @@ def _pricer(
     surely = workload.model_copy(update={"margin": 0.0})
 
     @cache
+    def hardware(gpu_type: str) -> Hardware:
+        spec = topology.cluster.gpus[gpu_type]
+        return Hardware(spec, presets.load_calibration(spec))
+
+    @cache
     def points(layout: Layout, gpu_types: tuple[str, ...], paths: Wiring) -> tuple[Estimate, ...]:
         specs = [topology.cluster.gpus[gpu_type] for gpu_type in gpu_types]
         spec = min(specs, key=lambda one: one.memory)
-        first, *further = [Hardware(one, presets.load_calibration(one)) for one in specs]
+        first, *further = map(hardware, gpu_types)
         priced = []
         most, shared = choice.max_num_seqs or most_sequences(facts, spec), layout.attn_dp
         for n in concurrencies(workload, most * shared, attention_replicas=shared):
@@ -118,6 +123,8 @@ def _pricer(
             settings = resolve(choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp)
             case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
             priced.append(_worse(estimate(case, surely, n, role), workload.margin))
+            if not all(rank.fits for rank in priced[-1].memory):
+                break  # more requests need more memory
         return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
 
     @cache

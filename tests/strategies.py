@@ -223,11 +223,14 @@ def workloads(draw: st.DrawFn) -> WorkloadSpec:
     )  # fmt: skip
 
 
-def instances(*, routed: bool = False) -> st.SearchStrategy[Instance]:
-    """Whole problems; every other one is about links that replicas have to share; ``routed``: all of MoE models."""
+def instances(most: int = MAX_GPUS, *, routed: bool = False) -> st.SearchStrategy[Instance]:
+    """Whole problems on up to ``most`` GPUs; every other one is about links that replicas have to share.
+
+    ``routed``: all of MoE models.
+    """
     return st.one_of(
-        _problems(clusters(), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0), routed=routed),
-        _problems(contended(), (1.5, 1.9, 2.5), routed=routed),
+        _problems(clusters(most), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0), routed=routed),
+        _problems(contended(most), (1.5, 1.9, 2.5), routed=routed),
     )
 
 

@@ -251,7 +251,7 @@ def usable(instance: Shared) -> int:
     return sum(gpu.placeable for gpu in build(instance.cluster).gpus)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(shared().filter(lambda instance: usable(instance) <= 3), st.sampled_from([1, 2]))
 def test_the_oracle_of_services_finds_what_looking_at_every_plan_finds(instance: Shared, seqs: int) -> None:
     services = tuple(
@@ -267,7 +267,7 @@ def test_the_oracle_of_services_finds_what_looking_at_every_plan_finds(instance:
         assert (answer.value, answer.tie) == pytest.approx(plain, rel=1e-9)
 
 
-@settings(max_examples=15, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(shared())
 def test_equal_gpus_may_be_exchanged_among_services(instance: Shared) -> None:
     """Counting equal GPUs instead of naming them changes no answer."""
