@@ -109,19 +109,22 @@ def _rank_way(topology: Topology, member: Reach, level: Level, shares: Shares) -
         return out(member.id, level, shares, "pcie"), "pcie" if direct else "host", member.id
     if medium == "nvswitch":
         return link_rate(topology, member.id, "nvlink"), medium, member.id
-    return min(rate(topology, member.id, peer) for peer in sorted(member.peers)), medium, member.id
+    return min(rate(topology, member.id, peer) for peer in _others(topology, member)), medium, member.id
 
 
 def _own_medium(topology: Topology, member: Reach) -> Medium | None:
     """Return the medium by which a GPU reaches all others without PCIe; None where it does not."""
     if member.nvswitch:
         return "nvswitch"
-    others = {other.id for other in _neighbours(topology, member)} - {member.id}
-    return medium_of(topology, _pair(topology, member)) if others and others <= member.peers else None
+    others = _others(topology, member)
+    if not others or not member.peers.issuperset(others):
+        return None
+    return medium_of(topology, (member, reach(topology, others[0])))
 
 
-def _pair(topology: Topology, member: Reach) -> Cell:
-    return member, reach(topology, min(member.peers))
+def _others(topology: Topology, member: Reach) -> list[str]:
+    """Return the other GPUs of a node that can hold ranks, in order."""
+    return sorted(other.id for other in _neighbours(topology, member) if other.id != member.id)
 
 
 def _neighbours(topology: Topology, member: Reach) -> Cell:

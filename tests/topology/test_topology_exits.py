@@ -95,6 +95,12 @@ def test_a_mesh_gives_a_rank_one_cable_and_bridges_serve_who_reaches_all() -> No
     assert leaving(topology({"gpu": "plain", "gpus": 4, "bridges": bridge}), [on("n1", 0)]).medium == "host"
 
 
+def test_a_mesh_of_which_a_gpu_is_reserved_exchanges_kv_among_the_others() -> None:
+    mesh = {"gpu": "meshed", "gpus": 4, "mesh": {}}
+    box = topology(mesh, overrides=[fault("reserved", node="n1", gpu=0)])
+    assert leaving(box, [on("n1", 2)]) == HopPath("mesh", 64e9, 1)
+
+
 def test_without_links_of_their_own_gpus_of_a_node_share_switches_and_sockets() -> None:
     box = topology(PCIE)
     assert leaving(box, [on("n1", 0, 1)]) == HopPath("host", 5e9, 2)
