@@ -78,6 +78,7 @@ class Search:
         solver.parameters.interleave_search = limits.workers > 1
         solver.parameters.catch_sigint_signal = False
         solver.parameters.linearization_level = LINEARIZATION
+        solver.parameters.presolve_inclusion_work_limit = 0  # else 9.15 may prove a wrong optimum (or-tools issue 5293)
         if limits.gap is not None:
             solver.parameters.relative_gap_limit = limits.gap
         if efforts:
