@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from oracle import Answer
 from oracle_services import best_of_services
 from seatings import equal_gpus, of_services
-from strategies import Shared, of_thirds, of_unequal_gpus, shared
+from strategies import Shared, gpu_spec, of_thirds, of_unequal_gpus, shared
 from test_oracle import QUANTUM, SUMS
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node
 from test_oracle_survival import nics_are_told_apart
 
 from optimizer.errors import InfeasibleError, InputError
+from optimizer.inputs.cluster import ClusterSpec, Mesh, NodeEntry, NodeTemplate
+from optimizer.inputs.model import GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.inputs.service import Service
-from optimizer.inputs.workload import Slo
+from optimizer.inputs.workload import EngineChoice, Slo, WorkloadSpec
 from optimizer.pipeline import Request, solve
 from optimizer.pipeline.scope import BOUNDED
 from optimizer.plan import Failure, ObjectiveName, Plan
@@ -93,6 +95,26 @@ def test_a_bound_on_ttft_that_each_side_keeps_and_no_pair_is_no_plan() -> None:
         bound = chat.model_copy(update={"slo": Slo(ttft=f"{share * least_s!r} s")})
         plan = planned(Shared(where, (Service(model=TWO_LAYERS, workload=bound),), "gpus"))
         assert (plan is not None) == some
+
+
+def test_a_plan_of_two_gpus_is_found_where_presolve_has_claimed_that_three_are_needed() -> None:
+    """OR-Tools 9.15 called three optimal here as long as its search for included constraints was on."""
+    heads = GroupedQuery(heads=4, kv_heads=4, head_dim=128, window=256)
+    experts = MixtureOfExperts(experts=4, top_k=2, intermediate=3072)
+    run = LayerRun(attention=heads, feed_forward=experts, count=3)
+    model = ModelSpec(name="tiny", hidden=6144, vocab=1536, context=8192, runs=(run,))
+    load = WorkloadSpec(
+        concurrency=1, slo=Slo(ttft="60 ms", percentile=90.0), kv_cache=("bf16", "fp8"), margin=0.1,
+        roles=("prefill", "decode"), engine=EngineChoice(max_num_seqs=1, max_num_batched_tokens=2048),
+    )  # fmt: skip
+    template = NodeTemplate(gpu="small", gpus=4, mesh=Mesh(pair_bandwidth="10 GB/s"))
+    where = ClusterSpec(
+        name="mesh", nodes=(NodeEntry(name="n0", template="t"),), templates={"t": template},
+        gpus={"small": gpu_spec("small", "3004325632 B", bandwidth="300 GB/s")},
+    )  # fmt: skip
+    plan = planned(Shared(where, (Service(model=model, workload=load),), "gpus"))
+    assert plan is not None
+    assert plan.objective.value == 2
 
 
 @settings(max_examples=110, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
