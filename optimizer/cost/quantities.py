@@ -137,3 +137,13 @@ class Estimate:
     """Tokens of a step at most, where they were chosen; None: as the workload or the engine has them."""
     transfer_s: float = 0.0
     """Seconds in which this replica's side of a hand-over can move one request's KV; 0 where no KV moves."""
+
+
+def pair_ttft_s(prefill: Estimate, decode: Estimate) -> float:
+    """Return the mean TTFT of requests that go from one replica to another: KV moves as fast as the slower side."""
+    return prefill.ttft_s + max(prefill.transfer_s, decode.transfer_s) + decode.ttft_s
+
+
+def pair_ttft_slo_s(prefill: Estimate, decode: Estimate) -> float:
+    """Return the same of the percentile that the objectives keep."""
+    return prefill.ttft_slo_s + max(prefill.transfer_s, decode.transfer_s) + decode.ttft_slo_s

@@ -10,7 +10,7 @@ from optimizer.cost.shapes import Shape
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Column
 from optimizer.formulation.dominance import essential
-from optimizer.formulation.instance import Instance
+from optimizer.formulation.instance import Instance, phase_order
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.inputs.workload import Role, WorkloadSpec
@@ -63,7 +63,7 @@ def candidates(
     plans = {key: _alone(instance, options) for key, options in by_key.items()}
     used = {(r.service, r.role, r.layout, r.gpu_type) for r in chosen}
     rows: list[Candidate] = []
-    for asked in sorted({key[:2] for key in by_key}, key=lambda ask: (ask[0], ask[1] == "decode", ask[1])):
+    for asked in sorted({key[:2] for key in by_key}, key=phase_order):
         known = [(key, plan) for key, plan in plans.items() if plan and key[:2] == asked]
         ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
         rows += [_row(instance, plan, ranked[0][1], chosen=key in used) for key, plan in ranked]

@@ -10,7 +10,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.formulation.columns import NICS, Column, Piece
 from optimizer.formulation.integers import guard
-from optimizer.formulation.variables import Counted, Decisions, Named
+from optimizer.formulation.variables import Counted, Decisions, Named, at_least_if_chosen
 
 
 def told_apart(columns: Iterable[Column]) -> tuple[Column, ...]:
@@ -29,9 +29,7 @@ def largest_loss(model: cp_model.CpModel, decisions: Decisions, weights: Sequenc
     worst = model.new_int_var(0, most, "worst_failure")
     for number, (column, var) in enumerate(zip(instance.columns, decisions.replicas, strict=True)):
         if weights[number] and _breaks_alone(decisions, column):
-            chosen = model.new_bool_var(f"breaks[{var.name}]")
-            model.add(var == 0).only_enforce_if(~chosen)
-            model.add(worst >= weights[number]).only_enforce_if(chosen)
+            at_least_if_chosen(model, worst, var, weights[number])
     if instance.survive != "gpu":
         _with_nodes(model, decisions, worst, _weight_of(decisions, weights))
     return worst

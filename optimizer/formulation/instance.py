@@ -88,10 +88,10 @@ def phases(columns: Sequence[Column]) -> tuple[Phase, ...]:
     known = sorted({(column.service, column.role) for column in columns})
     apart = {(service, role) for service, role in known if role != "both"}
     whole = {(service, role) for service, role in known if all(service != other for other, _ in apart)}
-    return tuple(Phase(service, role) for service, role in sorted(apart | whole, key=_order))
+    return tuple(Phase(service, role) for service, role in sorted(apart | whole, key=phase_order))
 
 
-def _order(key: tuple[int, Role]) -> tuple[int, bool, str]:
+def phase_order(key: tuple[int, Role]) -> tuple[int, bool, str]:
     """Return the order of phases: by service, prompts before answers."""
     service, role = key
     return service, role == "decode", role

@@ -12,7 +12,7 @@ from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance, Load, Phase
 from optimizer.formulation.integers import gain, gain_quantum, guard, requirement
 from optimizer.formulation.pairs import NS, mean_s, nanoseconds, services_apart, slowest_pair, slowest_pair_s
-from optimizer.formulation.variables import Decisions
+from optimizer.formulation.variables import Decisions, at_least_if_chosen
 from optimizer.plan import ObjectiveName
 
 Objective = Callable[[cp_model.CpModel, Decisions], tuple[Goal, ...]]
@@ -104,9 +104,7 @@ def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
             model.add(slowest >= total)
     for column, var in zip(columns, decisions.replicas, strict=True):
         if column.role == "both":
-            chosen = model.new_bool_var(f"chosen[{var.name}]")
-            model.add(var == 0).only_enforce_if(~chosen)
-            model.add(slowest >= nanoseconds(column.point.ttft_s)).only_enforce_if(chosen)
+            at_least_if_chosen(model, slowest, var, nanoseconds(column.point.ttft_s))
     return Goal(slowest, lambda n: n / NS), fewest_gpus(decisions)
 
 
@@ -186,9 +184,7 @@ def _slowest(model: cp_model.CpModel, decisions: Decisions, name: ObjectiveName,
     slowest = model.new_int_var(min(last, sum(place < least_s for place in places)), last, "slowest")
     for var, value in zip(decisions.replicas, seconds, strict=True):
         if place_of[value]:
-            chosen = model.new_bool_var(f"chosen[{var.name}]")
-            model.add(var == 0).only_enforce_if(~chosen)
-            model.add(slowest >= place_of[value]).only_enforce_if(chosen)
+            at_least_if_chosen(model, slowest, var, place_of[value])
     return Goal(slowest, lambda n: places[max(0, min(round(n), len(places) - 1))])
 
 
@@ -222,7 +218,7 @@ def value(instance: Instance, objective: ObjectiveName, chosen: Sequence[Column]
         case "latency":
             return max(column.point.tpot_s for column in chosen)
         case "ttft":
-            pairs = [slowest_pair_s(chosen, service, mean_s) for service in services_apart(chosen)]
+            pairs = [slowest_pair_s(chosen, service) for service in services_apart(chosen)]
             return max([*pairs, *(c.point.ttft_s for c in chosen if not pairs or c.role == "both")])
         case "gpus":
             return float(sum(column.gpus for column in chosen))

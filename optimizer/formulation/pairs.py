@@ -10,8 +10,9 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
+from optimizer.cost.quantities import pair_ttft_s
 from optimizer.formulation.columns import Column
-from optimizer.formulation.variables import Decisions
+from optimizer.formulation.variables import Decisions, at_least_if_chosen
 from optimizer.inputs.workload import Role
 
 NS = 1e9
@@ -74,9 +75,7 @@ def _slowest(model: cp_model.CpModel, own: Chosen, seconds: Seconds, least_ns: i
         return cp_model.LinearExpr.constant(least_ns)
     slowest = model.new_int_var(least_ns, max(ns for _, ns in late), "slowest")
     for var, ns in late:
-        chosen = model.new_bool_var(f"chosen[{var.name}]")
-        model.add(var == 0).only_enforce_if(~chosen)
-        model.add(slowest >= ns).only_enforce_if(chosen)
+        at_least_if_chosen(model, slowest, var, ns)
     return slowest
 
 
@@ -145,13 +144,8 @@ def _used(model: cp_model.CpModel, decisions: Decisions, service: int, role: Rol
     return used
 
 
-def slowest_pair_s(chosen: Sequence[Column], service: int, seconds: Seconds) -> float:
-    """Return the TTFT of the slowest pair of chosen replicas, 0 when there is none."""
+def slowest_pair_s(chosen: Sequence[Column], service: int) -> float:
+    """Return the mean TTFT of the slowest pair of chosen replicas, 0 when there is none."""
     own = [column for column in chosen if column.service == service]
-    pairs = product((c for c in own if c.role == "prefill"), (c for c in own if c.role == "decode"))
-    return max((pair_s(p, d, seconds) for p, d in pairs), default=0.0)
-
-
-def pair_s(prefill: Column, decode: Column, seconds: Seconds) -> float:
-    """Return the TTFT of requests that go from one replica to another."""
-    return seconds(prefill) + max(prefill.point.transfer_s, decode.point.transfer_s) + seconds(decode)
+    pairs = product((c.point for c in own if c.role == "prefill"), (c.point for c in own if c.role == "decode"))
+    return max((pair_ttft_s(prefill, decode) for prefill, decode in pairs), default=0.0)

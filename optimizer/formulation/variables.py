@@ -74,6 +74,15 @@ def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
     return Decisions(instance, replicas, fillings)
 
 
+def at_least_if_chosen(
+    model: cp_model.CpModel, largest: cp_model.IntVar, replicas: cp_model.IntVar, amount: int
+) -> None:
+    """Let ``largest`` be at least ``amount`` when there is any of these replicas."""
+    chosen = model.new_bool_var(f"chosen[{largest.name},{replicas.name}]")
+    model.add(replicas == 0).only_enforce_if(~chosen)
+    model.add(largest >= amount).only_enforce_if(chosen)
+
+
 def _filling(model: cp_model.CpModel, instance: Instance, index: int) -> Filling:
     """Add the variables that fill one class: none if GPUs fill without loss, patterns for few, else node by node."""
     node_class = instance.classes[index]

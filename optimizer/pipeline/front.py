@@ -11,6 +11,7 @@ from itertools import product
 from typing import Literal
 
 from optimizer.compare import replica_groups
+from optimizer.cost.quantities import pair_ttft_slo_s
 from optimizer.curves import TradeOff
 from optimizer.errors import InputError
 from optimizer.formulation.dominance import essential
@@ -103,7 +104,7 @@ def _ttfts(replicas: Sequence[Replica]) -> Iterator[float]:
     by_role = {role: [r.estimate for r in replicas if r.role == role] for role in ROLES}
     yield from (whole.ttft_slo_s for whole in by_role["both"])
     for first, then in product(by_role["prefill"], by_role["decode"]):
-        yield first.ttft_slo_s + max(first.transfer_s, then.transfer_s) + then.ttft_slo_s
+        yield pair_ttft_slo_s(first, then)
 
 
 def _undominated(found: list[_Found], axes: frozenset[Axis]) -> list[_Found]:

@@ -7,10 +7,10 @@ from optimizer.formulation.candidates import candidates
 from optimizer.formulation.readback import engines_of, objective_of, replica_of
 from optimizer.formulation.seating import Seated, seat
 from optimizer.formulation.solve import Choice
-from optimizer.formulation.survival import survival_of
 from optimizer.pipeline.prepare import Prepared
 from optimizer.pipeline.provenance import STOPPED, provenance
 from optimizer.pipeline.request import Request
+from optimizer.pipeline.survival import survival_of
 from optimizer.pipeline.totals import totals_of
 from optimizer.plan import Inputs, Plan, Replica, Survival
 from optimizer.verify import check

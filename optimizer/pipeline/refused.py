@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-from optimizer.cost.quantities import Estimate
+from optimizer.cost.quantities import Estimate, pair_ttft_slo_s
 from optimizer.errors import InfeasibleError
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import Scheme
@@ -53,10 +53,7 @@ def _reasons(request: Request, degrees: dict[str, int], gpus: int) -> Iterator[s
 
 def no_pair(service: Service, cluster: ClusterSpec, points: Mapping[Role, Sequence[Estimate]]) -> InfeasibleError:
     """Return that prefill and decode replicas, each admissible by itself, do not keep the bound on TTFT together."""
-    least_s = min(
-        p.ttft_slo_s + max(p.transfer_s, d.transfer_s) + d.ttft_slo_s
-        for p, d in product(points["prefill"], points["decode"])
-    )
+    least_s = min(pair_ttft_slo_s(p, d) for p, d in product(points["prefill"], points["decode"]))
     bound_s = service.workload.slo.ttft or 0.0
     return InfeasibleError(
         f"no prefill and decode replicas of {service.model.name} keep the bound on TTFT together "

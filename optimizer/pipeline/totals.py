@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+from optimizer.cost.quantities import pair_ttft_s
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.service import Service
+from optimizer.inputs.workload import ROLES
 from optimizer.plan import Replica, Served, Totals
 
 
@@ -39,11 +41,9 @@ def _gpus(replicas: Iterable[Replica]) -> int:
 def _served(number: int, service: Service, replicas: Sequence[Replica]) -> Served:
     """Return what one model gets: whole requests, and pairs at the rate of the slower phase."""
     own = [replica for replica in replicas if replica.service == number]
-    whole, prefill, decode = ([r for r in own if r.role == role] for role in ("both", "prefill", "decode"))
-    alone = _rate(whole)
-    paired = min(_rate(prefill), _rate(decode))
-    rate = alone + paired
-    counted = min(rate, service.workload.request_rate or rate)
+    whole, prefill, decode = ([r for r in own if r.role == role] for role in ROLES)
+    alone, paired = _carried(own)
+    rate, counted = alone + paired, served_per_s(service, own)
     ttft_s = _mean(whole, "ttft_s") * alone + _pair_ttft_s(prefill, decode) * paired
     tpot_s = _mean(whole, "tpot_s") * alone + _mean(decode, "tpot_s") * paired
     return Served(
@@ -51,6 +51,18 @@ def _served(number: int, service: Service, replicas: Sequence[Replica]) -> Serve
         requests_per_s=counted, output_tokens_per_s=counted * service.workload.osl.mean,
         ttft_s=ttft_s / rate, tpot_s=tpot_s / rate,
     )  # fmt: skip
+
+
+def served_per_s(service: Service, own: Sequence[Replica]) -> float:
+    """Return the requests/s of a model that its replicas serve, never more than its demand."""
+    rate = sum(_carried(own))
+    return min(rate, service.workload.request_rate or rate)
+
+
+def _carried(own: Sequence[Replica]) -> tuple[float, float]:
+    """Return the requests/s of replicas that do all of a request, and of pairs: what the slower phase carries."""
+    whole, prefill, decode = (_rate(r for r in own if r.role == role) for role in ROLES)
+    return whole, min(prefill, decode)
 
 
 def _rate(replicas: Iterable[Replica]) -> float:
@@ -69,6 +81,6 @@ def _pair_ttft_s(prefill: Sequence[Replica], decode: Sequence[Replica]) -> float
     if not weights:
         return 0.0
     return sum(
-        a.requests_per_s * b.requests_per_s * (a.ttft_s + max(a.transfer_s, b.transfer_s) + b.ttft_s)
+        a.requests_per_s * b.requests_per_s * pair_ttft_s(a, b)
         for a, b in product((r.estimate for r in prefill), (r.estimate for r in decode))
     ) / weights  # fmt: skip

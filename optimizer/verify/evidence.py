@@ -202,16 +202,6 @@ class Evidence:
         return tuple(claim for claim in self.claims if claim.gpus is not None)
 
     @cached_property
-    def rate(self) -> float:
-        """Requests/s of all replicas together, as stated."""
-        return sum(claim.replica.estimate.requests_per_s for claim in self.claims)
-
-    @cached_property
-    def in_flight(self) -> int:
-        """Requests in flight in all replicas together, as stated."""
-        return sum(claim.replica.estimate.concurrency for claim in self.claims)
-
-    @cached_property
     def known(self) -> dict[str, Gpu]:
         """The cluster's GPUs by id."""
         return {gpu.id: gpu for gpu in self.topology.gpus}

@@ -12,10 +12,11 @@ from itertools import product
 from typing import Literal
 
 from optimizer.cost.options import meets_slo
+from optimizer.cost.quantities import pair_ttft_slo_s
 from optimizer.formulation.columns import Column
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Load
-from optimizer.formulation.pairs import kept_s, pair_s
+from optimizer.formulation.pairs import kept_s
 from optimizer.formulation.partners import with_partners
 from optimizer.pipeline.prepare import Prepared, in_pairs
 from optimizer.pipeline.relax.asking import Asker, Relaxed, first_confirmed, first_true, with_service
@@ -93,7 +94,7 @@ def _ttfts(own: Sequence[Column]) -> Iterable[float]:
     yield from (column.point.ttft_slo_s for column in own)
     prefill, decode = (_fronts([c for c in own if c.role == role]) for role in ("prefill", "decode"))
     if len(prefill) * len(decode) <= MOST_PAIRS:
-        yield from (pair_s(p, d, kept_s) for p, d in product(prefill, decode))
+        yield from (pair_ttft_slo_s(p.point, d.point) for p, d in product(prefill, decode))
 
 
 def _fronts(own: Sequence[Column]) -> Sequence[Column]:

@@ -7,9 +7,10 @@ points priced for the question as asked hold.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from optimizer.cost.options import meets_slo
-from optimizer.inputs.workload import Role, WorkloadSpec
+from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
 from optimizer.pipeline.prepare import market_of
 from optimizer.pipeline.relax.asking import Asker, Relaxed, Tried, first_true
 from optimizer.pipeline.relax.bounds import answers
@@ -31,8 +32,8 @@ def lower_counts(asker: Asker) -> Iterator[Relaxed]:
     """Yield the largest ISL, OSL and number of requests in flight that give an answer, for each model."""
     for service, one in enumerate(asker.request.services):
         load = one.workload
-        yield from _isl(asker, service, load)
-        yield from _osl(asker, service, load)
+        yield from _length(asker, service, "isl", load.isl)
+        yield from _length(asker, service, "osl", load.osl)
         if load.concurrency and asker.request.objective != "throughput":
             yield from _clients(asker, service, load.concurrency)
 
@@ -85,24 +86,12 @@ def _step(n: int) -> int:
     return 1 << max(0, (n // STEPS).bit_length() - 1)
 
 
-def _isl(asker: Asker, service: int, load: WorkloadSpec) -> Iterator[Relaxed]:
-    asked = load.isl.mean
-
+def _length(asker: Asker, service: int, kind: Literal["isl", "osl"], asked: Lengths) -> Iterator[Relaxed]:
     def shorter(n: int) -> Request:
-        return asker.loaded(service, isl=load.isl.model_copy(update={"mean": n}))
+        return asker.loaded(service, **{kind: asked.model_copy(update={"mean": n})})
 
-    questions = _Questions(asker, service, "isl", grid(asked, max(1, asked // LEAST)), shorter)
-    yield from questions.largest(asked, _by_itself(questions))
-
-
-def _osl(asker: Asker, service: int, load: WorkloadSpec) -> Iterator[Relaxed]:
-    asked = load.osl.mean
-
-    def shorter(n: int) -> Request:
-        return asker.loaded(service, osl=load.osl.model_copy(update={"mean": n}))
-
-    questions = _Questions(asker, service, "osl", grid(asked, max(1, asked // LEAST)), shorter)
-    yield from questions.largest(asked, _by_itself(questions))
+    questions = _Questions(asker, service, kind, grid(asked.mean, max(1, asked.mean // LEAST)), shorter)
+    yield from questions.largest(asked.mean, _by_itself(questions))
 
 
 def _clients(asker: Asker, service: int, asked: int) -> Iterator[Relaxed]:

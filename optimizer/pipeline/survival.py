@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from optimizer.inputs.service import Service
+from optimizer.pipeline.totals import served_per_s
 from optimizer.plan import Failure, Replica, Survival
 from optimizer.topology.graph import Topology
 
@@ -22,21 +23,13 @@ def survival_of(
 
     worst = max(hit, key=lost, default=None)
     kept = [r for number, r in enumerate(replicas) if worst is None or number not in hit[worst]]
-    rates = [_left_per_s(kept, number, service) for number, service in enumerate(services)]
+    rates = [served_per_s(service, [r for r in kept if r.service == n]) for n, service in enumerate(services)]
     return Survival(
         failure=failure, worst=worst, checked=len(hit), replicas_lost=tuple(hit.get(worst or "", ())),
         requests_per_s=sum(rates),
         output_tokens_per_s=sum(n * service.workload.osl.mean for n, service in zip(rates, services, strict=True)),
         concurrency=sum(r.estimate.concurrency for r in kept),
     )  # fmt: skip
-
-
-def _left_per_s(kept: Sequence[Replica], number: int, service: Service) -> float:
-    """Return the requests/s of one model that the replicas left serve."""
-    by_role = {role: sum(r.estimate.requests_per_s for r in kept if r.service == number and r.role == role)
-               for role in ("both", "prefill", "decode")}  # fmt: skip
-    rate = by_role["both"] + min(by_role["prefill"], by_role["decode"])
-    return min(rate, service.workload.request_rate or rate)
 
 
 def _needs(topology: Topology, replica: Replica, failure: Failure) -> Iterator[str]:
