@@ -1,7 +1,9 @@
 """What a price consists of: memory per rank, seconds per step and per request, and where they come from."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from optimizer.inputs.workload import EngineName
 
@@ -147,3 +149,27 @@ def pair_ttft_s(prefill: Estimate, decode: Estimate) -> float:
 def pair_ttft_slo_s(prefill: Estimate, decode: Estimate) -> float:
     """Return the same of the percentile that the objectives keep."""
     return prefill.ttft_slo_s + max(prefill.transfer_s, decode.transfer_s) + decode.ttft_slo_s
+
+
+def mean_over_requests(estimates: Sequence[Estimate], of: Callable[[Estimate], float]) -> float:
+    """Return the mean of a figure of replicas that share requests in proportion to their rates; 0 of none."""
+    total = sum(one.requests_per_s for one in estimates)
+    return sum(of(one) * one.requests_per_s for one in estimates) / total if total else 0.0
+
+
+def mean_transfer_s(prefill: Iterable[Estimate], decode: Iterable[Estimate]) -> float:
+    """Return the mean seconds of a transfer when requests are routed to each side by its rates, independently.
+
+    Replicas with equal transfers count as one, so that thousands of equal pairs are not gone through; 0 of none.
+    """
+    sent, taken = _rates_by_transfer(prefill), _rates_by_transfer(decode)
+    pairs = [(max(a, b), rate * other) for (a, rate), (b, other) in product(sent.items(), taken.items())]
+    total = sum(weight for _, weight in pairs)
+    return sum(seconds * weight for seconds, weight in pairs) / total if total else 0.0
+
+
+def _rates_by_transfer(estimates: Iterable[Estimate]) -> dict[float, float]:
+    rates: dict[float, float] = defaultdict(float)
+    for one in estimates:
+        rates[one.transfer_s] += one.requests_per_s
+    return rates

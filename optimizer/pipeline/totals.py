@@ -1,9 +1,9 @@
 """What chosen replicas give together, in floats: the totals of a plan and of each of its models."""
 
 from collections.abc import Iterable, Sequence
-from itertools import product
+from operator import attrgetter
 
-from optimizer.cost.quantities import pair_ttft_s
+from optimizer.cost.quantities import Estimate, mean_over_requests, mean_transfer_s
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import ROLES
@@ -41,11 +41,12 @@ def _gpus(replicas: Iterable[Replica]) -> int:
 def _served(number: int, service: Service, replicas: Sequence[Replica]) -> Served:
     """Return what one model gets: whole requests, and pairs at the rate of the slower phase."""
     own = [replica for replica in replicas if replica.service == number]
-    whole, prefill, decode = ([r for r in own if r.role == role] for role in ROLES)
+    whole, prefill, decode = ([r.estimate for r in own if r.role == role] for role in ROLES)
     alone, paired = _carried(own)
     rate, counted = alone + paired, served_per_s(service, own)
-    ttft_s = _mean(whole, "ttft_s") * alone + _pair_ttft_s(prefill, decode) * paired
-    tpot_s = _mean(whole, "tpot_s") * alone + _mean(decode, "tpot_s") * paired
+    over_pairs_s = _mean_ttft_s(prefill) + mean_transfer_s(prefill, decode) + _mean_ttft_s(decode)
+    ttft_s = _mean_ttft_s(whole) * alone + over_pairs_s * paired
+    tpot_s = _mean_tpot_s(whole) * alone + _mean_tpot_s(decode) * paired
     return Served(
         service=number, model=service.model.name, replicas=len(own), gpus=_gpus(own),
         requests_per_s=counted, output_tokens_per_s=counted * service.workload.osl.mean,
@@ -69,18 +70,9 @@ def _rate(replicas: Iterable[Replica]) -> float:
     return sum(replica.estimate.requests_per_s for replica in replicas)
 
 
-def _mean(replicas: Sequence[Replica], quantity: str) -> float:
-    """Return the mean over requests; 0 of none."""
-    total = _rate(replicas)
-    return sum(getattr(r.estimate, quantity) * r.estimate.requests_per_s for r in replicas) / total if total else 0.0
+def _mean_ttft_s(own: Sequence[Estimate]) -> float:
+    return mean_over_requests(own, attrgetter("ttft_s"))
 
 
-def _pair_ttft_s(prefill: Sequence[Replica], decode: Sequence[Replica]) -> float:
-    """Return the mean TTFT over requests that are routed to each side by its rates, independently."""
-    weights = _rate(prefill) * _rate(decode)
-    if not weights:
-        return 0.0
-    return sum(
-        a.requests_per_s * b.requests_per_s * pair_ttft_s(a, b)
-        for a, b in product((r.estimate for r in prefill), (r.estimate for r in decode))
-    ) / weights  # fmt: skip
+def _mean_tpot_s(own: Sequence[Estimate]) -> float:
+    return mean_over_requests(own, attrgetter("tpot_s"))

@@ -1,11 +1,12 @@
 """Several models on one cluster, and prefill and decode apart: what each gets, and how KV moves between replicas."""
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from rich.console import Group, RenderableType
 
 from optimizer.compare import ReplicaGroup, is_apart, replica_groups, service_names
+from optimizer.cost.quantities import mean_over_requests, mean_transfer_s
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.hostlist import all_hosts
 from optimizer.inputs.service import Service
@@ -156,19 +157,11 @@ def _gpus(replicas: Iterable[Replica]) -> int:
 
 def _ttft(prefill: Sequence[Replica], decode: Sequence[Replica]) -> tuple[str, str]:
     """Return the mean and its parts, over requests that are routed to each side by its rates, independently."""
-    parts: dict[str, Callable[[Replica, Replica], float]] = {
-        "prompt": lambda a, _: a.estimate.ttft_s,
-        "KV transfer": lambda a, b: max(a.estimate.transfer_s, b.estimate.transfer_s),
-        "first decode step": lambda _, b: b.estimate.ttft_s,
-    }
-    weights = {
-        (i, j): a.estimate.requests_per_s * b.estimate.requests_per_s
-        for (i, a), (j, b) in product(enumerate(prefill), enumerate(decode))
-    }
-    total = sum(weights.values()) or 1.0
+    sends, takes = ([replica.estimate for replica in own] for own in (prefill, decode))
     means = {
-        name: sum(part(prefill[i], decode[j]) * weight for (i, j), weight in weights.items()) / total
-        for name, part in parts.items()
+        "prompt": mean_over_requests(sends, attrgetter("ttft_s")),
+        "KV transfer": mean_transfer_s(sends, takes),
+        "first decode step": mean_over_requests(takes, attrgetter("ttft_s")),
     }
     told = " + ".join(f"{show_seconds(seconds)} {name}" for name, seconds in means.items())
     return show_seconds(sum(means.values())), told
