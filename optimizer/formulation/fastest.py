@@ -4,7 +4,8 @@ A plan whose slowest replica takes T at most is a plan of the columns up to T. A
 so that few of them are left (``essential``), and whether they meet what is asked is soon proven either way.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from ortools.sat.python import cp_model
 
@@ -17,26 +18,42 @@ from optimizer.formulation.search import Search
 from optimizer.formulation.variables import declare
 
 
-def narrowed(instance: Instance, search: Search) -> Instance:
-    """Return an instance of equal optimum without columns that are slower than its best plan's slowest replica.
+@dataclass(frozen=True)
+class Narrowed:
+    """An instance without columns that are slower than its best plan's slowest replica."""
+
+    instance: Instance
+    settled: bool = True
+    """Else the search ended before: what is proven of it is that no plan is faster than ``slowest_s``, no more.
+
+    Columns that a faster plan needs may be missing, as slower ones that carry more have taken their place.
+    """
+    known: Mapping[int, int] = field(default_factory=dict)
+    """Replicas of the last plan found, by the id of their column, where it is not settled."""
+
+
+def narrowed(instance: Instance, search: Search) -> Narrowed:
+    """Return an instance of equal optimum, if the search does not end before that is known.
 
     It is the same where that is not the first objective, where phases are apart or several replicas break at once.
     """
     together = instance.survive in ("node", "nic") or any(column.role != "both" for column in instance.columns)
     if instance.objective not in ("latency", "ttft") or together:
-        return instance
+        return Narrowed(instance)
     places = sorted({_seconds(instance, column) for column in instance.columns})
     asked = len({column.service for column in instance.columns})
     low, high = 0, len(places) - 1
-    if not places or not _are_enough(_up_to(instance, places[high]), asked, search):
-        return instance
+    known = _plan(_up_to(instance, places[high]), asked, search) if places else None
+    if not known:
+        return Narrowed(instance)
     while low < high:
         middle = (low + high) // 2
-        enough = _are_enough(_up_to(instance, places[middle]), asked, search)
-        if enough is None:
+        found = _plan(_up_to(instance, places[middle]), asked, search)
+        if found is None:
             break
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return replace(_up_to(instance, places[high]), slowest_s=places[low])
+        low, high, known = (low, middle, found) if found else (middle + 1, high, known)
+    left = replace(_up_to(instance, places[high]), slowest_s=places[low])
+    return Narrowed(left) if low == high else Narrowed(left, settled=False, known=known)
 
 
 def _seconds(instance: Instance, column: Column) -> float:
@@ -50,15 +67,19 @@ def _up_to(instance: Instance, seconds: float) -> Instance:
     return replace(fast, columns=essential(fast, all_fast=True))
 
 
-def _are_enough(instance: Instance, models: int, search: Search) -> bool | None:
-    """Return whether some plan of these columns serves all models; None when the search ends before that is known."""
+def _plan(instance: Instance, models: int, search: Search) -> dict[int, int] | None:
+    """Return some plan of these columns that serves all models, an empty one when there is none.
+
+    None when the search ends before that is known.
+    """
     if len({column.service for column in instance.columns}) < models:
-        return False  # a model without columns asks for nothing any more
+        return {}  # a model without columns asks for nothing any more
     model = cp_model.CpModel()
     decisions = declare(model, instance)
     for rule in RULES:
         rule(model, decisions)
-    _, status = search.minimize(model, Goal(0, float))
+    solver, status = search.minimize(model, Goal(0, float))
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return True
-    return False if status == cp_model.INFEASIBLE else None
+        pairs = zip(instance.columns, decisions.replicas, strict=True)
+        return {id(column): solver.value(var) for column, var in pairs}
+    return {} if status == cp_model.INFEASIBLE else None

@@ -83,10 +83,15 @@ class Search:
             solver.parameters.relative_gap_limit = limits.gap
         if efforts:
             solver.parameters.max_deterministic_time = min(efforts)
-        if limits.time_limit_s is not None:
-            left_s = limits.time_limit_s - (time.monotonic() - self._start_s)
-            solver.parameters.max_time_in_seconds = max(LEAST_S, left_s)
+        solver.parameters.max_time_in_seconds = max(LEAST_S, self._left_s())
         return solver
+
+    def _left_s(self) -> float:
+        """Return the seconds left: inf without a limit, none once the user has stopped it."""
+        if self.interrupted:
+            return 0.0
+        limit_s = self.limits.time_limit_s
+        return math.inf if limit_s is None else limit_s - (time.monotonic() - self._start_s)
 
     def _run(self, solver: cp_model.CpSolver, model: cp_model.CpModel, goal: Goal) -> cp_model.CpSolverStatus:
         """Solve in a thread of its own, so that this one hears signals and tells how far it is."""

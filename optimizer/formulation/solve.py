@@ -57,9 +57,12 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
     search = Search(limits, progress)
-    whole, instance = instance, narrowed(instance, search)
+    whole, narrow = instance, narrowed(instance, search)
+    instance = narrow.instance
     model = cp_model.CpModel()
     decisions = declare(model, instance)
+    for column, var in zip(instance.columns, decisions.replicas, strict=True) if narrow.known else ():
+        model.add_hint(var, narrow.known.get(id(column), 0))
     for rule in RULES:
         rule(model, decisions)
     if len(instance.loads) > 1 and (weights := additive_weights(instance)):
@@ -74,6 +77,9 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
             break
         best = _better(best, solver, decisions, goal, proven=_is_proven(solver, status), tie=number >= asked)
         last = solver
+        if not narrow.settled and best.value > instance.slowest_s:
+            best = replace(best, proven=False, bound=instance.slowest_s)
+            break
         if status != cp_model.OPTIMAL:
             break
         _keep(model, solver, goal)

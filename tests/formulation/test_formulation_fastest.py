@@ -2,7 +2,9 @@
 
 import random
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
+from typing import Any
 
 import pytest
 from formulation.instances import OSL, column, instance, nodes, point, workload
@@ -14,6 +16,8 @@ from optimizer.formulation.instance import Instance
 from optimizer.formulation.search import Search
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.topology.classes import IslandShape, NodeClass
+
+FASTEST = import_module("optimizer.formulation.fastest")
 
 
 def silent(_: str) -> None:
@@ -70,9 +74,30 @@ def test_the_least_latency_and_its_fewest_gpus_are_found_and_proven(seed: int) -
 def test_only_columns_up_to_the_least_seconds_are_left() -> None:
     columns = [column((1,), gives=point(concurrency=n, tpot_s=n / 100)) for n in range(1, 6)]
     asked = instance(nodes(1, 2), *columns, objective="latency", load=workload(concurrency=5))
-    left = narrowed(asked, Search(Limits(), silent))
+    left = narrowed(asked, Search(Limits(), silent)).instance
     assert left.slowest_s == 0.03  # 3 + 3 in flight; 2 + 2 are one short
     assert [c.point.concurrency for c in left.columns] == [3]
+
+
+@pytest.mark.parametrize("steps", range(1, 4))
+def test_a_bisection_that_is_stopped_proves_no_more_than_it_has_seen(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slowest column carries most and stands for the faster ones, of which one would do."""
+    columns = [column((1,), gives=point(concurrency=n, tpot_s=n / 100)) for n in range(1, 9)]
+    asked = instance(nodes(1, 2), *columns, objective="latency", load=workload(concurrency=2))
+    look, looked = FASTEST._plan, []
+
+    def until_stopped(*question: Any) -> dict[int, int] | None:
+        looked.append(question)
+        found: dict[int, int] | None = look(*question) if len(looked) <= steps else None
+        return found
+
+    monkeypatch.setattr(FASTEST, "_plan", until_stopped)
+    found = solved(asked)
+    assert found is not None
+    assert not found.proven
+    assert found.bound <= 0.01 < found.value
 
 
 def test_a_second_objective_still_sees_the_rates() -> None:
