@@ -5,9 +5,13 @@ Gains are rounded to the nearest quantum, needs up and capacities down, so that 
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 
 STEPS = 10**6
 """Quanta in the largest gain of a column: the objective is exact to one part in a million of a replica."""
+
+EXACT_STEPS = 10**8
+"""Quanta in the largest price or power, where all are whole multiples of a quantum: then sums are exact."""
 
 LARGEST = 2**62
 """CP-SAT's sums must stay below 2**63."""
@@ -29,6 +33,19 @@ def gain_quantum(gains: Iterable[float]) -> float:
     """Return the size of one integer step for values like these."""
     largest = max(gains, default=0.0)
     return largest / STEPS if largest > 0 else 1.0
+
+
+def exact_quantum(amounts: Iterable[float]) -> float:
+    """Return the largest step of which all amounts (prices, watts) are whole multiples, up to twelve digits.
+
+    One as for gains where some amount would take more than EXACT_STEPS.
+    """
+    every = [Fraction(f"{amount:.12g}") for amount in amounts]
+    whole = math.lcm(*(amount.denominator for amount in every))
+    step = Fraction(math.gcd(*(int(amount * whole) for amount in every)), whole)
+    if not step or max(every) > step * EXACT_STEPS:
+        return gain_quantum(map(float, every))
+    return float(step)
 
 
 def gain(value: float, quantum: float) -> int:

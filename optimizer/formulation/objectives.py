@@ -10,7 +10,7 @@ from optimizer.formulation.columns import Column
 from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance, Load, Phase
-from optimizer.formulation.integers import gain, gain_quantum, guard, requirement
+from optimizer.formulation.integers import exact_quantum, gain, gain_quantum, guard, requirement
 from optimizer.formulation.pairs import NS, mean_s, nanoseconds, services_apart, slowest_pair, slowest_pair_s
 from optimizer.formulation.variables import Decisions, at_least_if_chosen
 from optimizer.plan import ObjectiveName
@@ -132,12 +132,12 @@ def _watts(instance: Instance) -> list[float]:
 
 
 def _least(decisions: Decisions, amounts: Sequence[float]) -> Goal:
-    quantum = gain_quantum(amounts)
+    quantum = exact_quantum(amounts)
     return Goal(_weighted(decisions, _in_quanta(amounts)), lambda n: n * quantum)
 
 
 def _in_quanta(amounts: Sequence[float]) -> list[int]:
-    quantum = gain_quantum(amounts)
+    quantum = exact_quantum(amounts)
     return [gain(amount, quantum) for amount in amounts]
 
 
