@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ import yaml
 
 from optimizer import pipeline
 from optimizer.cli import run, workers
+from optimizer.cli.parcels import packed, unpacked
 from optimizer.errors import InfeasibleError, InputError
+from optimizer.grid import COLUMNS, MOST_TOGETHER, cells, keys, together
 from optimizer.inputs.sweep import read_sweep
-from optimizer.pipeline.sweep import COLUMNS, MOST_TOGETHER, cells, solve_cell, solved, together
+from optimizer.pipeline.sweep import solve_cell, solve_group
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def test_a_result_is_the_same_alone_and_after_its_neighbours(tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(told))
     asked = cells(read_sweep(str(path)))
     (group,) = together(asked)
-    assert [result for _, result in solved(group)] == [solve_cell(cell) for cell in asked]
+    assert [result for _, result in solve_group(group)] == [solve_cell(cell) for cell in asked]
 
 
 def test_every_combination_is_a_line_in_order(grid: Path, solves: list[Any]) -> None:
@@ -155,6 +160,38 @@ def test_local_processes_give_what_one_by_one_gives(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(told, sort_keys=False))
     asked = cells(read_sweep(str(path)))
     assert dict(workers.backend("local", 2)(asked)) == dict(workers.one_by_one(asked))
+
+
+def test_whoever_hands_out_solves_does_not_load_the_solver(grid: Path) -> None:
+    lines = (
+        "import sys",
+        "from optimizer.cli import sweeping, workers",
+        "from optimizer.grid import cells, keys",
+        "from optimizer.inputs.sweep import read_sweep",
+        f"asked = cells(read_sweep({str(grid)!r}))",
+        "assert keys(asked) and list(workers.packed(asked))",
+        "assert not {'ortools', 'pandas', 'optimizer.pipeline'} & set(sys.modules)",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+def test_an_input_that_arrives_twice_is_one_object(grid: Path) -> None:
+    asked = cells(read_sweep(str(grid)))
+    groups = list(together(asked))
+    arrived = [unpacked(bytes(parcel)) for parcel in packed(asked)]
+    assert arrived == groups
+    (_, short), (_, other), (_, long), (_, elsewhere) = (group[0] for group in arrived)
+    assert short.model is other.model is long.model is elsewhere.model
+    assert short.cluster is other.cluster
+    assert short.workload is long.workload is arrived[0][1][1].workload
+
+
+def test_a_key_tells_inputs_and_options_apart(grid: Path) -> None:
+    asked = cells(read_sweep(str(grid)))
+    assert len(set(keys(asked))) == len(asked)
+    assert keys(asked) == keys(cells(read_sweep(str(grid))))
+    assert keys(asked[:1]) != keys([replace(asked[0], seed=1)])
+    assert keys(asked[:1]) != keys([replace(asked[0], cluster=asked[-1].cluster)])
 
 
 def test_results_may_be_parquet(grid: Path, solves: list[Any]) -> None:

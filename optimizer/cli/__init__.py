@@ -1,6 +1,5 @@
 """How it is asked: parse, call, print, exit code. All that is heavy is imported inside the commands."""
 
-import gc
 import signal
 import sys
 from types import FrameType
@@ -9,11 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from optimizer.cli import catalogue, curves, deploy, measured, output, planning, reporting, sweeping, telling, topology
-from optimizer.cli.edge import exit_code_of
-
-RARELY = (200_000, 50, 50)
-"""When to collect garbage: a plan for thousands of nodes is millions of objects that live to the end; searching them
-for cycles as often as Python does by itself takes a fifth of the time and finds nothing."""
+from optimizer.cli.edge import collect_garbage_rarely, exit_code_of
 
 app = typer.Typer(
     name="tpopt",
@@ -50,7 +45,7 @@ def run(arguments: list[str]) -> int:
 
 def main() -> NoReturn:
     """Be the ``tpopt`` command."""
-    gc.set_threshold(*RARELY)
+    collect_garbage_rarely()
     signal.signal(signal.SIGINT, _stop)
     for stream in (sys.stdout, sys.stderr):
         if not str(stream.encoding).lower().startswith("utf") and hasattr(stream, "reconfigure"):

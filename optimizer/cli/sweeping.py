@@ -14,7 +14,7 @@ from optimizer.errors import InputError, NoAnswerError
 
 if TYPE_CHECKING:
     from optimizer.cli.workers import Backend
-    from optimizer.pipeline.sweep import Cell, Result
+    from optimizer.grid import Cell, Result
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +41,8 @@ def sweep(
     if Path(out).suffix not in (".csv", ".parquet"):
         raise InputError(f"-o {out}: results are CSV or Parquet; name a file that ends in .csv or .parquet")
     from optimizer.cli import workers
+    from optimizer.grid import AXES, COLUMNS, cells
     from optimizer.inputs.sweep import read_sweep
-    from optimizer.pipeline.sweep import AXES, COLUMNS, cells
     from optimizer.report import records
     from optimizer.report.swept import results_csv, swept
 
@@ -76,7 +76,9 @@ def _solves_folder(out: str) -> Path:
 
 def _solve_all(asked: "Sequence[Cell]", folder: Path, backend: "Backend") -> "list[Result]":
     """Return the results in the grid's order; each is written as soon as it is known, and read if it already is."""
-    files = [folder / f"{cell.key}.json" for cell in asked]
+    from optimizer.grid import keys
+
+    files = [folder / f"{key}.json" for key in keys(asked)]
     known = {file: found for file in files if (found := _read(file)) is not None}
     todo = [(cell, file) for cell, file in zip(asked, files, strict=True) if file not in known]
     if known:
@@ -96,7 +98,7 @@ def _solve_all(asked: "Sequence[Cell]", folder: Path, backend: "Backend") -> "li
 
 def _read(file: Path) -> "Result | None":
     """Return a finished solve; None when there is none, or the file is no such thing."""
-    from optimizer.pipeline.sweep import COLUMNS
+    from optimizer.grid import COLUMNS
 
     try:
         found = json_text.loads(file.read_text(encoding="utf-8"))

@@ -7,9 +7,11 @@ from itertools import chain
 from typing import Any
 
 from optimizer.cli import output
+from optimizer.cli.edge import collect_garbage_rarely
+from optimizer.cli.parcels import packed, unpacked
 from optimizer.errors import InputError
+from optimizer.grid import Cell, Result, together
 from optimizer.inputs.complaints import did_you_mean
-from optimizer.pipeline.sweep import Cell, Result, solve_group, solved, together
 
 Backend = Callable[[Sequence[Cell]], Iterator[tuple[int, Result]]]
 """Cells to (number of the cell, its result), in the order in which they are finished."""
@@ -43,16 +45,28 @@ def _missing(module: str) -> bool:
 
 def one_by_one(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
     """Yield results in order, solved in this process."""
+    from optimizer.pipeline.sweep import solve_group
+
     return chain.from_iterable(map(solve_group, together(cells)))
+
+
+def solved(parcel: bytes) -> tuple[tuple[int, Result], ...]:
+    """Return the results of a group together; this is what workers run, and only they load the solver."""
+    from optimizer.pipeline.sweep import solve_group
+
+    collect_garbage_rarely()
+    return tuple(solve_group(unpacked(parcel)))
 
 
 def _local(jobs: int) -> Backend:
     joblib: Any = importlib.import_module("joblib")
+    loky: Any = importlib.import_module("joblib.externals.loky")
 
     def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for results in parallel(joblib.delayed(solved)(group) for group in together(cells)):
+        for results in parallel(joblib.delayed(solved)(parcel) for parcel in packed(cells)):
             yield from results
+        loky.get_reusable_executor(reuse=True).shutdown(kill_workers=True)  # idle: nothing to tidy up
 
     return run
 
@@ -63,11 +77,11 @@ def _ray(jobs: int) -> Backend:
     importlib.import_module("ray.util.joblib").register_ray()
 
     def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
-        groups = list(together(cells))
-        for start in range(0, len(groups), 4 * jobs):
+        parcels = list(packed(cells))
+        for start in range(0, len(parcels), 4 * jobs):
             with joblib.parallel_config(backend="ray", n_jobs=jobs):
-                part = groups[start : start + 4 * jobs]
-                yield from chain.from_iterable(joblib.Parallel()(joblib.delayed(solved)(group) for group in part))
+                part = parcels[start : start + 4 * jobs]
+                yield from chain.from_iterable(joblib.Parallel()(joblib.delayed(solved)(parcel) for parcel in part))
 
     return run
 
@@ -82,7 +96,7 @@ def _dask(jobs: int) -> Backend:
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
         here = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
         with distributed.Client(address, **({} if address else here)) as client:
-            futures = client.map(solved, list(together(cells)), pure=False)
+            futures = client.map(solved, list(packed(cells)), pure=False)
             for _, results in distributed.as_completed(futures, with_results=True):
                 yield from results
 

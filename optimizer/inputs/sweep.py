@@ -16,6 +16,8 @@ from optimizer.inputs.read import beside, check_lengths, read_cluster, read_mode
 from optimizer.inputs.schema import Count, Record, Seconds
 from optimizer.inputs.workload import KvScheme, WorkloadSpec
 
+SweepObjective = Literal["throughput", "latency", "ttft", "gpus", "cost"]
+
 
 class Precision(Record):
     """Weights and KV cache that every workload of the sweep is limited to; None: as the workload says."""
@@ -39,9 +41,7 @@ class SweepSpec(Record):
     workloads: dict[str, str | WorkloadSpec] = Field(default={"default": WorkloadSpec()}, min_length=1)
     """By name: a file, or the workload itself."""
     precisions: tuple[Precision, ...] = Field(default=(Precision(),), min_length=1)
-    objectives: tuple[Literal["throughput", "latency", "ttft", "gpus", "cost"], ...] = Field(
-        default=("throughput",), min_length=1
-    )
+    objectives: tuple[SweepObjective, ...] = Field(default=("throughput",), min_length=1)
     max_gpus: tuple[Count | None, ...] = Field(default=(None,), min_length=1)
     time_limit: Seconds | None = None
     """Of each solve; results may then differ between runs."""

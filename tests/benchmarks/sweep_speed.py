@@ -4,18 +4,20 @@ Usage: python tests/benchmarks/sweep_speed.py [SOLVES] [JOBS]      (200 solves o
 """
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TPOPT = (sys.executable, "-m", "optimizer", "--quiet")
+TOGETHER = 2
+"""Solves that one worker does in a row in this grid: two objectives on the same prices."""
 
 
 def sweep_of(solves: int, folder: Path) -> Path:
@@ -30,17 +32,37 @@ def sweep_of(solves: int, folder: Path) -> Path:
     return path
 
 
-def seconds(grid: Path, out: Path, jobs: int) -> tuple[float, float]:
-    """Return how long the sweep takes, and the CPU seconds of all its processes."""
-    start, before = time.perf_counter(), _cpu_s()
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one run."""
+
+    wall_s: float
+    here_cpu_s: float
+    """Of the process that was started: it reads, hands out and writes."""
+    workers_cpu_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """Of all its processes."""
+        return self.here_cpu_s + self.workers_cpu_s
+
+    def on_idle_cores(self, jobs: int, solves: int) -> float:
+        """Return the seconds on cores that do nothing else: nothing of ``here`` beside the workers, one at the end."""
+        return self.here_cpu_s + (self.workers_cpu_s + (jobs - 1) * TOGETHER * self.cpu_s / solves) / jobs
+
+
+def spent(grid: Path, out: Path, jobs: int) -> Spent:
+    """Return the seconds that the sweep takes; CPU seconds are those that Linux counts for it and for its children."""
+    start = time.perf_counter()
     command = [*TPOPT, "sweep", str(grid), "-o", str(out), "--jobs", str(jobs)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start, _cpu_s() - before
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)  # leaves what it used readable
+    wall_s = time.perf_counter() - start
+    fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+    own_user, own_system, user, system = (int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in fields[11:15])
+    if code := running.wait():
+        raise SystemExit(code)
+    return Spent(wall_s, own_user + own_system, user + system)
 
 
 def killed(grid: Path, out: Path, jobs: int, after_s: float) -> int:
@@ -58,20 +80,21 @@ def main(solves: int = 200, jobs: int = 2) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         grid = sweep_of(solves, folder)
-        alone, alone_cpu = seconds(grid, folder / "one.csv", 1)
-        together, together_cpu = seconds(grid, folder / "all.csv", jobs)
-        sys.stdout.write(f"{solves} solves: {alone:.1f} s one by one, {together:.1f} s with {jobs} at a time: ")
-        sys.stdout.write(f"{alone / together:.2f} x\n")
+        alone, shared = spent(grid, folder / "one.csv", 1), spent(grid, folder / "all.csv", jobs)
+        sys.stdout.write(f"{solves} solves: {alone.wall_s:.1f} s one by one, {shared.wall_s:.1f} s with {jobs} ")
+        sys.stdout.write(f"at a time: {alone.wall_s / shared.wall_s:.2f} x\n")
+        idle_s = shared.on_idle_cores(jobs, solves)
         sys.stdout.write(
-            f"CPU: {alone_cpu:.1f} s one by one, {together_cpu:.1f} s with {jobs} at a time; "
-            f"cores that do nothing else allow {alone_cpu * jobs / together_cpu:.2f} x\n"
+            f"CPU: {alone.cpu_s:.1f} s one by one; {shared.cpu_s:.1f} s with {jobs} at a time, {shared.here_cpu_s:.1f} "
+            f"of them outside the workers;\nif nothing is done beside those and the last group, cores that do nothing "
+            f"else take {idle_s:.1f} s: {alone.cpu_s / idle_s:.2f} x\n"
         )
-        left = killed(grid, folder / "cut.csv", jobs, together / 2)
-        again, _ = seconds(grid, folder / "cut.csv", jobs)
+        left = killed(grid, folder / "cut.csv", jobs, shared.wall_s / 2)
+        again = spent(grid, folder / "cut.csv", jobs)
         same = (
             (folder / "cut.csv").read_bytes() == (folder / "one.csv").read_bytes() == (folder / "all.csv").read_bytes()
         )
-        sys.stdout.write(f"killed with {left} solves done, {again:.1f} s to finish; results equal: {same}\n")
+        sys.stdout.write(f"killed with {left} solves done, {again.wall_s:.1f} s to finish; results equal: {same}\n")
 
 
 if __name__ == "__main__":
