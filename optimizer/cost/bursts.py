@@ -9,6 +9,7 @@ from math import ceil
 
 from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
+from optimizer.cost.pipeline import Stations
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import decode_steps, tokens_per_step
 from optimizer.cost.step import cycle, decode, micro_batches, stations, step
@@ -37,7 +38,7 @@ def pipelined(case: Case, batches: list[tuple[Batch, float]]) -> float:
     for index, (batch, times) in enumerate(batches):
         further = times - 1 if index == 0 else times
         if further > 0:
-            total += further * max(station.total for station in stations(case, batch))
+            total += further * stations(case, batch).slowest_s
     return total
 
 
@@ -137,8 +138,8 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
 def _among(
     case: Case,
     batch: Batch,
-    passed: tuple[Breakdown, ...],
-    plain: tuple[Breakdown, ...],
+    passed: Stations,
+    plain: Stations,
     micro: int,
     decode: Breakdown,
 ) -> tuple[float, Breakdown]:
@@ -152,11 +153,11 @@ def _among(
         extra = through - decode
     else:
         share_s = decode.total / micro
-        more = [mine.total - max(its.total, share_s) for mine, its in zip(passed, plain, strict=True)]
+        more = [mine.total - max(its.total, share_s) for mine, its in zip(passed.each, plain.each, strict=True)]
         most = more.index(max(more))
-        idle_s = max(0.0, share_s - plain[most].total)
-        extra = passed[most] - plain[most] - Breakdown(pipeline=idle_s)
-    last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed, plain, strict=True)])
+        idle_s = max(0.0, share_s - plain.each[most].total)
+        extra = passed.each[most] - plain.each[most] - Breakdown(pipeline=idle_s)
+    last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed.each, plain.each, strict=True)])
     return max(through.total, last), extra if extra.total > 0.0 else Breakdown()
 
 

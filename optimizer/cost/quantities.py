@@ -26,7 +26,7 @@ class EngineSettings:
     fragmentation: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RankMemory:
     """The ledger of one rank."""
 
@@ -46,7 +46,7 @@ class RankMemory:
     fits: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Breakdown:
     """Seconds of one step by cause; they add up to the step."""
 

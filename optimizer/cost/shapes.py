@@ -198,7 +198,7 @@ def _no_faster(market: Market, layout: Layout, gpu_type: str, paths: Wiring, mos
     """
     spread, whole = (market.case(one, gpu_type, paths, most) for one in (layout, replace(layout, dcp=1)))
     batch = Batch(decodes=most / micro_batches(whole, most), context=mean_context(market.workload))
-    pairs = zip(stations(spread, batch), stations(whole, batch), strict=True)
+    pairs = zip(stations(spread, batch).each, stations(whole, batch).each, strict=True)
     return all(longer.total >= shorter.total for longer, shorter in pairs)
 
 

@@ -7,7 +7,6 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from math import log2
 
 from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
@@ -15,11 +14,11 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_gather, hand_over, part
 from optimizer.cost.layers import LayerSeconds, layers, tp_all_reduce
 from optimizer.cost.operators import gemm
+from optimizer.cost.pipeline import HandOver, Stations, pipeline_of
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import Drafter, drafter
 from optimizer.cost.stages import StageWork
 from optimizer.cost.work import Work, work
-from optimizer.topology.wiring import HopPath
 
 
 def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
@@ -48,20 +47,19 @@ def step(case: Case, batch: Batch) -> Breakdown:
     return cycle(case, batch, stations(case, batch), 1)
 
 
-def cycle(case: Case, batch: Batch, passed: tuple[Breakdown, ...], micro: int) -> Breakdown:
+def cycle(case: Case, batch: Batch, passed: Stations, micro: int) -> Breakdown:
     """Return the seconds until one of ``micro`` micro-batches in flight is where it was; ``passed``: its stations.
 
     It passes every station once and needs its result to start again; a station serves one at a time. So a turn takes
     the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
     """
-    turn = Breakdown.sum(passed) if len(passed) > 1 else passed[0]
-    overhead_s = turn.overhead + _serial(case)
+    turn = passed.sum
+    turn_s, overhead_s = turn.total, turn.overhead + _serial(case)
     if batch.prompts == 0:
-        overhead_s += max(0.0, case.calibration.host.step_floor - turn.total)
+        overhead_s += max(0.0, case.calibration.host.step_floor - turn_s)
     pipeline_s = turn.pipeline
     if micro > 1:
-        slowest_s = max([station.total for station in passed])
-        pipeline_s += max(0.0, micro * slowest_s - turn.total - (overhead_s - turn.overhead))
+        pipeline_s += max(0.0, micro * passed.slowest_s - turn_s - (overhead_s - turn.overhead))
     return Breakdown(turn.gemm, turn.attention, turn.collectives, pipeline_s, overhead_s)
 
 
@@ -71,19 +69,41 @@ def _serial(case: Case) -> float:
     return serial_s * (1.0 + case.facts.serial_step_growth * log2(case.layout.tp)) if serial_s else 0.0
 
 
-def stations(case: Case, batch: Batch) -> tuple[Breakdown, ...]:
+def stations(case: Case, batch: Batch) -> Stations:
     """Return what one (micro-)batch passes, each serving one at a time: the stages, and the hand-overs between them.
 
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
-    most = fullest(case, batch)
+    most, line = fullest(case, batch), pipeline_of(case)
     rows = rows_of(case, most)
-    stages = [stage for part, held in case.parts for stage in _stages(part, held, most, rows)]
+    parts = [part for part, _ in case.parts]
+    prices = [stage_prices(part, most, rows) for part in parts]
+    stages = [prices[part](held) for part, held in line.stages]
     if (guess := drafter(case)) is not None:
         stages[-1] += Breakdown(overhead=_drafting(guess, case, batch, most))
-    if not case.wiring.hops:
-        return tuple(stages)
-    return tuple(_with_hand_overs(case, stages, 2.0 * rows * work(case.at(0)).hidden_bytes))
+    if not line.hand_overs:
+        return Stations(tuple(stages), line.times, line.order)
+    message_bytes = 2.0 * rows * work(parts[0]).hidden_bytes
+    sent = [_hand_over(parts, one, message_bytes) for one in line.hand_overs]
+    each = [_station(stages, sent, *one) for one in line.stations]
+    return Stations(tuple(each), line.times, line.order)
+
+
+def _station(stages: list[Breakdown], sent: list[Breakdown], stage: int | None, hand_over: int | None) -> Breakdown:
+    if stage is None or hand_over is None:
+        return sent[hand_over] if hand_over is not None else stages[stage or 0]
+    return stages[stage] + sent[hand_over]
+
+
+def _hand_over(parts: list[Case], handed: HandOver, message_bytes: float) -> Breakdown:
+    """Return the seconds of passing on hidden state and residual of every row.
+
+    Between two types of GPU the one that takes longer decides.
+    """
+    tp = parts[0].layout.tp
+    return Breakdown(
+        pipeline=max([hand_over(parts[end].calibration, message_bytes, handed.hop, tp) for end in handed.ends])
+    )
 
 
 def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
@@ -96,53 +116,21 @@ def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
     own = batch if shared else replace(most, everyone=None)
     again = Batch(decodes=own.prompts + own.decodes, context=own.context or own.past + own.tokens)
     further = case.checked - 2
-    seconds = Breakdown.sum(stations(guess.first, replace(own, distinct=None))).total
+    seconds = stations(guess.first, replace(own, distinct=None)).sum.total
     if further:
-        seconds += further * Breakdown.sum(stations(guess.further, again)).total
+        seconds += further * stations(guess.further, again).sum.total
     if guess.fusion is not None:
         rows = most.prompts * most.tokens + most.decodes * case.checked
         seconds += gemm(guess.fusion, rows) + further * gemm(guess.fusion, most.prompts + most.decodes)
     return seconds
 
 
-def _stages(case: Case, held: range, batch: Batch, rows: float) -> list[Breakdown]:
-    """Return the seconds of stages in a row on GPUs of one type."""
-    constants = work(case)
-    price, order = _stage_prices(case, constants, batch, rows), constants.order[held.start : held.stop]
-    if len(order) == 1:
-        return [price(constants.shapes[order[0]])]
-    shapes = {index: price(constants.shapes[index]) for index in dict.fromkeys(order)}
-    return [shapes[index] for index in order]
-
-
-def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
+def stage_prices(case: Case, batch: Batch, rows: float | None = None) -> Callable[[StageWork], Breakdown]:
     """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
-    return _stage_prices(case, work(case), batch, rows_of(case, batch))
-
-
-def _stage_prices(case: Case, constants: Work, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
+    constants, rows = work(case), rows_of(case, batch) if rows is None else rows
     reduce_s = tp_all_reduce(case, constants, rows)
     priced = layers(case, constants, batch, rows, reduce_s)
     return lambda held: _stage(case, constants, priced, held, batch, rows, reduce_s)
-
-
-def _with_hand_overs(case: Case, stages: list[Breakdown], message_bytes: float) -> list[Breakdown]:
-    """Return the stages with a station for each hand-over of hidden state and residual of every row.
-
-    Between two types of GPU the one that takes longer decides.
-    """
-    sent: dict[tuple[HopPath, int, int], Breakdown] = {}
-    passed: list[Breakdown] = []
-    senders = [part for part, held in case.parts for _ in held]
-    for hop, stage, (here, there) in zip(case.wiring.hops, stages, pairwise(senders), strict=False):
-        key = (hop, id(here), id(there))
-        if key not in sent:
-            ends = (here,) if here is there else (here, there)
-            slower_s = max([hand_over(end.calibration, message_bytes, hop, case.layout.tp) for end in ends])
-            sent[key] = Breakdown(pipeline=slower_s)
-        group = here.wiring.group
-        passed += [stage + sent[key]] if hop.medium in (group.inner, group.outer) else [stage, sent[key]]
-    return [*passed, stages[-1]]
 
 
 def _stage(

@@ -57,8 +57,8 @@ def prompts_done(
     ``renew``: the request that follows one that is done, if any.
     """
     front_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
-    price, free = _station_prices(case), [0.0] * len(stations(case, Batch(1.0, 1.0)))
-    serial_s = step(case, Batch(1.0, 1.0)).total - sum(s.total for s in stations(case, Batch(1.0, 1.0)))
+    price, free = _station_prices(case), [0.0] * len(stations(case, Batch(1.0, 1.0)).in_order)
+    serial_s = step(case, Batch(1.0, 1.0)).total - stations(case, Batch(1.0, 1.0)).sum.total
     waiting, done = deque(arrivals), list[tuple[Request, float]]()
     while waiting:
         now = max(free[0], waiting[0].arrival_s + front_s)
@@ -102,7 +102,7 @@ def _filled(case: Case, waiting: deque[Request], now: float) -> list[tuple[Reque
 def _station_prices(case: Case) -> Callable[[Sequence[tuple[Request, int]]], tuple[float, ...]]:
     @lru_cache(maxsize=100_000)
     def known(prompts: int, tokens: int, past: int) -> tuple[float, ...]:
-        return tuple(s.total for s in stations(case, Batch(float(prompts), float(tokens), float(past))))
+        return tuple(s.total for s in stations(case, Batch(float(prompts), float(tokens), float(past))).in_order)
 
     def price(chunks: Sequence[tuple[Request, int]]) -> tuple[float, ...]:
         count = len(chunks)
