@@ -12,3 +12,5 @@ class Goal:
 
     expression: cp_model.LinearExprT
     read: Callable[[float], float]
+    hidden: float = 0.0
+    """By how much rounding to those integers may hide that a plan is better, in that unit and with its sign."""

@@ -55,7 +55,8 @@ def throughput(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...
     """Most output tokens/s, after the worst failure if any is to be survived, not beyond the demand; fewest GPUs."""
     tokens = _tokens(decisions.instance)
     services = [_served(model, decisions, n, tokens, load) for n, load in enumerate(decisions.instance.loads)]
-    return Goal(-cp_model.LinearExpr.sum(services), tokens.read), fewest_gpus(decisions)
+    hidden = tokens.quantum / 2 * max(decisions.instance.most)  # of each replica no more than half a quantum
+    return Goal(-cp_model.LinearExpr.sum(services), tokens.read, hidden), fewest_gpus(decisions)
 
 
 def _served(
@@ -132,8 +133,10 @@ def _watts(instance: Instance) -> list[float]:
 
 
 def _least(decisions: Decisions, amounts: Sequence[float]) -> Goal:
-    quantum = exact_quantum(amounts)
-    return Goal(_weighted(decisions, _in_quanta(amounts)), lambda n: n * quantum)
+    quantum, steps = exact_quantum(amounts), _in_quanta(amounts)
+    off = max(abs(n * quantum - amount) for n, amount in zip(steps, amounts, strict=True))
+    hidden = -off * max(decisions.instance.most)
+    return Goal(_weighted(decisions, steps), lambda n: n * quantum, hidden)
 
 
 def _in_quanta(amounts: Sequence[float]) -> list[int]:

@@ -109,7 +109,7 @@ def _better(
     before: Choice | None, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal, *, proven: bool, tie: bool
 ) -> Choice:
     """Return the choice after one more goal, and what is proven of all goals so far; what nodes hold is read last."""
-    bound = goal.read(solver.best_objective_bound)
+    bound = goal.read(solver.best_objective_bound) + (0.0 if proven else goal.hidden)
     replicas = tuple(solver.value(var) for var in decisions.replicas)
     if before is None:
         return Choice(replicas, {}, proven, bound, goal.read(solver.objective_value))
