@@ -90,7 +90,8 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     proven = best.proven and not unsolved
     chosen = dict(zip(map(id, instance.columns), best.replicas, strict=True))
     replicas = tuple(chosen.get(id(column), 0) for column in whole.columns)
-    return replace(best, replicas=replicas, held=held, proven=proven, interrupted=search.interrupted)
+    bound = best.value if proven else best.bound
+    return replace(best, replicas=replicas, held=held, proven=proven, bound=bound, interrupted=search.interrupted)
 
 
 def _is_proven(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> bool:
@@ -109,7 +110,7 @@ def _better(
     before: Choice | None, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal, *, proven: bool, tie: bool
 ) -> Choice:
     """Return the choice after one more goal, and what is proven of all goals so far; what nodes hold is read last."""
-    bound = goal.read(solver.best_objective_bound) + (0.0 if proven else goal.hidden)
+    bound = goal.read(solver.best_objective_bound) + goal.hidden
     replicas = tuple(solver.value(var) for var in decisions.replicas)
     if before is None:
         return Choice(replicas, {}, proven, bound, goal.read(solver.objective_value))
