@@ -1,5 +1,6 @@
 """What every rank holds: weights, KV pool, activations, and what lies outside the allocator, as the engine's ledger."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
@@ -23,7 +24,7 @@ _EXPERT_CHUNK = 16384
 """Rows the fused experts work off at once (vLLM: VLLM_FUSED_MOE_CHUNK_SIZE)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Holdings:
     """What one rank of a stage holds before any KV, and the pool that is left for it."""
 
@@ -43,42 +44,40 @@ def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tupl
     The reasons are empty when everything fits; each names the first rank of a stage, what it needs and what it has.
     The pool must also hold one sequence of ``max_model_len`` tokens, or the engine refuses to start.
     """
-    stages = [(_holdings(case, stage), _cache(case, stage)) for stage in range(case.layout.pp)]
-    tokens = _pool_tokens(case, stages)
-    ranks: list[RankMemory] = []
+    alike, asked = _alike(case), (sequences, tokens_per_sequence)
+    stages = {stage: (_holdings(case, stage), _cache(case, stage)) for stage in dict.fromkeys(alike)}
+    tokens = _pool_tokens(case, stages.values())
+    why = {stage: _reasons(case, stage, held, cache, *asked) for stage, (held, cache) in stages.items()}
     reasons: list[str] = []
-    for stage, (held, cache) in enumerate(stages):
-        why = _reasons(case, stage, held, cache, sequences, tokens_per_sequence)
-        reasons += why
-        ranks += _ranks(case, stage, held, cache, tokens, fits=not why)
-    return tuple(ranks), tuple(reasons)
+    if any(why.values()):
+        reasons = [one for stage, first in enumerate(alike) for one in _reasons(case, stage, *stages[first], *asked)]
+    rows = {stage: _row(case, *stages[stage], tokens, fits=not why[stage]) for stage in stages}
+    return _ranks(case.layout.ranks_per_stage, tuple([rows[first] for first in alike])), tuple(reasons)
 
 
-def _ranks(case: Case, stage: int, held: _Holdings, cache: StageCache, tokens: int, *, fits: bool) -> list[RankMemory]:
-    each = case.layout.ranks_per_stage
-    return [
-        RankMemory(
-            rank=stage * each + index,
-            stage=stage,
-            weights_bytes=held.weights,
-            kv_bytes_per_token=cache.bytes_per_token,
-            kv_bytes_per_sequence=cache.window_bytes(case.engine.max_model_len),
-            kv_tokens=tokens,
-            activation_bytes=held.activations,
-            overhead_bytes=held.overhead,
-            capacity_bytes=held.capacity,
-            fits=fits,
-        )
-        for index in range(each)
-    ]
+_Row = tuple[int, float, int, int, int, int, int, bool]
+"""What a rank's memory consists of, from its weights on."""
+
+
+@lru_cache(maxsize=1024)
+def _ranks(each: int, stages: tuple[_Row, ...]) -> tuple[RankMemory, ...]:
+    """Return the memory of ``each`` ranks of every stage."""
+    return tuple(
+        RankMemory(stage * each + index, stage, *row) for stage, row in enumerate(stages) for index in range(each)
+    )
+
+
+def _row(case: Case, held: _Holdings, cache: StageCache, tokens: int, *, fits: bool) -> _Row:
+    each, per_sequence = cache.bytes_per_token, cache.window_bytes(case.engine.max_model_len)
+    return held.weights, each, per_sequence, tokens, held.activations, held.overhead, held.capacity, fits
 
 
 def kv_pool(case: Case) -> int:
     """Return the tokens the replica's KV pool holds: the scarcest rank decides, attention replicas add up."""
-    return _pool_tokens(case, [(_holdings(case, stage), _cache(case, stage)) for stage in range(case.layout.pp)])
+    return _pool_tokens(case, [(_holdings(case, stage), _cache(case, stage)) for stage in dict.fromkeys(_alike(case))])
 
 
-def _pool_tokens(case: Case, stages: list[tuple[_Holdings, StageCache]]) -> int:
+def _pool_tokens(case: Case, stages: Iterable[tuple[_Holdings, StageCache]]) -> int:
     length, counted = case.engine.max_model_len, case.facts.window_pool
     scarcest = min([cache.tokens(_pool(case, held), length, counted) for held, cache in stages])
     return scarcest * case.layout.attn_dp
@@ -132,6 +131,32 @@ def _shortage(rank: str, held: _Holdings, kv: float, label: str) -> str:
 def _terms(held: _Holdings, kv: float, label: str) -> str:
     terms = [("weights", held.weights), (label, kv), ("activations", held.activations), ("overhead", held.overhead)]
     return " + ".join(f"{name} {show_bytes(size)}" for name, size in terms if size)
+
+
+def _alike(case: Case) -> tuple[int, ...]:
+    """Return for every stage the first whose ranks hold the same."""
+    if case.layout.pp == 1:
+        return (0,)
+    memories = tuple([part.gpu.memory for part, held in case.parts for _ in held])
+    return _same_holdings(Same(case.model), case.layout, memories)
+
+
+@lru_cache(maxsize=8192)
+def _same_holdings(model: Same[ModelSpec], layout: Layout, memories: tuple[int, ...]) -> tuple[int, ...]:
+    first: dict[object, int] = {}
+    return tuple(
+        first.setdefault(
+            (
+                _loaded_bytes(model, layout, stage),
+                _widths(model, layout, stage),
+                _stage_cache(model, layout, stage, 1, 1),
+                memory,
+                stage == layout.pp - 1,
+            ),
+            stage,
+        )
+        for stage, memory in enumerate(memories)
+    )
 
 
 @lru_cache(maxsize=8192)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.batch import Batch
@@ -16,8 +17,9 @@ from optimizer.cost.options import (
     operating_points,
     rebatched,
 )
-from optimizer.cost.quantities import Estimate
+from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.cost.settings import most_sequences, resolve, size_default, version_facts
+from optimizer.cost.stages import Same
 from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
@@ -58,26 +60,17 @@ class Market:
         the engine chooses by itself.
         """
         types = [section.gpu_type for section in paths.sections] or [gpu_type]
-        gpu, choice = min((self.gpus[name] for name in types), key=lambda spec: spec.memory), self.workload.engine
+        smallest = min(types, key=lambda name: self.gpus[name].memory)
+        sequences = -(-concurrency // layout.attn_dp)
         return Case(
             model=self.model,
             layout=layout,
             gpu=self.gpus[types[0]],
             wiring=paths,
-            engine=resolve(
-                choice,
-                self.engine,
-                gpu,
-                self.model,
-                self.workload,
-                -(-concurrency // layout.attn_dp),
-                gpus=layout.world_size,
-                prefill_ranks=layout.pcp,
-                max_num_batched_tokens=batched_tokens,
-            ),
+            engine=_settings(Same(self), smallest, sequences, layout.world_size, layout.pcp, batched_tokens),
             facts=self.facts,
             calibration=self.calibrations[types[0]],
-            further=tuple(Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]),
+            further=tuple([Hardware(self.gpus[name], self.calibrations[name]) for name in types[1:]]),
             speculative=self.workload.speculative,
         )
 
@@ -110,7 +103,7 @@ class Market:
                 found = rebatched(found, price, self.workload, steps, self.batching, tokens, usual * layout.attn_dp)
         return found
 
-    @property
+    @cached_property
     def facts(self) -> EngineVersion:
         """What holds for the engine's version."""
         return version_facts(self.engine, self.workload.engine.version or self.engine.latest)
@@ -119,6 +112,18 @@ class Market:
         """Return the most requests an attention replica keeps in flight on GPUs of these types."""
         known = (most_sequences(self.facts, self.gpus[name]) for name in gpu_types)
         return self.workload.engine.max_num_seqs or min(known)
+
+
+@lru_cache(maxsize=4096)
+def _settings(
+    market: Same[Market], gpu_type: str, sequences: int, gpus: int, prefill_ranks: int, batched_tokens: int | None
+) -> EngineSettings:
+    """Return the engine as it is started for so many sequences in each attention replica: the same for many layouts."""
+    asked = market.value
+    return resolve(
+        asked.workload.engine, asked.engine, asked.gpus[gpu_type], asked.model, asked.workload, sequences,
+        gpus=gpus, prefill_ranks=prefill_ranks, max_num_batched_tokens=batched_tokens,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
