@@ -158,7 +158,11 @@ def _among(
         idle_s = max(0.0, share_s - plain.each[most].total)
         extra = passed.each[most] - plain.each[most] - Breakdown(pipeline=idle_s)
     last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed.each, plain.each, strict=True)])
-    return max(through.total, last), extra if extra.total > 0.0 else Breakdown()
+    return max(through.total, last), extra if extra.total > _ROUNDING_S else Breakdown()
+
+
+_ROUNDING_S = 1e-12
+"""A step that adds less adds nothing: it takes as long as the host, with prompts or without."""
 
 
 def _prompts_together(workload: WorkloadSpec, running: float, fill: float, steps: float) -> float:

@@ -5,10 +5,11 @@ all-reduce and (n-1)/n for all-gather, reduce-scatter and all-to-all (nccl-tests
 the whole tensor: what is reduced, what is gathered, what one rank scatters.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, sqrt
 
+from optimizer.cost.stages import Same
 from optimizer.errors import InputError
 from optimizer.inputs.calibration import Calibration, CollectiveFit, Link, Operation
 from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Medium
@@ -40,45 +41,77 @@ def link(calibration: Calibration, medium: Medium) -> Link:
     return found
 
 
-def _fitted(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
-    """Return the library's seconds: latency by steps, volume by rate, and the slow middle sizes."""
-    return _start(fit, operation, message_bytes, ranks) + _transfer(fit, operation, message_bytes, ranks, bytes_per_s)
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds of a message: base + bytes x per byte + ramp sqrt(bytes / 1 MB)."""
+
+    base_s: float
+    per_byte_s: float
+    ramp_s: float
+
+    def seconds(self, message_bytes: float) -> float:
+        """Return the seconds of a message."""
+        return self.base_s + self.per_byte_s * message_bytes + self.ramp_s * sqrt(message_bytes / MB)
 
 
-def _start(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int) -> float:
-    """Return the seconds that do not depend on the link's rate."""
-    return fit.base + _steps(operation, ranks) * fit.hop + fit.ramp * sqrt(message_bytes / MB)
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a collective may go over a path: by the engine's own kernel up to its limit, else by the library's ways."""
+
+    library: tuple[Terms, ...]
+    """Of which it takes the fastest."""
+    own: Terms | None = None
+    own_limit_bytes: int = 0
+
+    def seconds(self, message_bytes: float) -> float:
+        """Return the seconds of a message (the whole tensor)."""
+        if message_bytes <= 0:
+            return 0.0
+        if self.own is not None and message_bytes <= self.own_limit_bytes:
+            return self.own.seconds(message_bytes)
+        if len(self.library) == 1:
+            return self.library[0].seconds(message_bytes)
+        return min([way.seconds(message_bytes) for way in self.library])
 
 
-def _transfer(fit: CollectiveFit, operation: Operation, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
-    """Return the seconds of moving the message at the rate that the fit reaches."""
+NOTHING = Ways((Terms(0.0, 0.0, 0.0),))
+"""A single rank has nobody to talk to."""
+
+
+def _fitted(fit: CollectiveFit, operation: Operation, ranks: int, bytes_per_s: float) -> Terms:
+    """Return the library's terms: latency by steps, volume by rate, and the slow middle sizes."""
+    return Terms(_start_s(fit, operation, ranks), _per_byte_s(fit, operation, ranks, bytes_per_s), fit.ramp)
+
+
+def _start_s(fit: CollectiveFit, operation: Operation, ranks: int) -> float:
+    return fit.base + _steps(operation, ranks) * fit.hop
+
+
+def _per_byte_s(fit: CollectiveFit, operation: Operation, ranks: int, bytes_per_s: float) -> float:
+    """Return the seconds of moving a byte of the message at the rate that the fit reaches."""
     factor = volume_factor(operation, ranks) + (0.0 if operation == "p2p" else fit.own_part / ranks)
-    return factor * message_bytes / (fit.efficiency * bytes_per_s)
+    return factor / (fit.efficiency * bytes_per_s)
 
 
-def _flat_all_reduce(at: Link, message_bytes: float, ranks: int, bytes_per_s: float) -> float:
-    """Return the seconds of an all-reduce in one domain by what the engine would use for this size.
+def _flat_all_reduce(at: Link, ranks: int, bytes_per_s: float) -> Ways:
+    """Return the ways of an all-reduce in one domain.
 
     The engine's own kernel up to its limit; else the library, which picks the faster of ring and in-switch reduction.
     """
-    own = _own_kernel(at, message_bytes, ranks, bytes_per_s)
-    if own is not None:
-        return own
-    ring = _fitted(at.operations["all_reduce"], "all_reduce", message_bytes, ranks, bytes_per_s)
-    switch = at.in_switch
+    ring, switch = _fitted(at.operations["all_reduce"], "all_reduce", ranks, bytes_per_s), at.in_switch
     if switch is None or ranks < switch.min_ranks:
-        return ring
-    reduced = switch.base + message_bytes / (switch.efficiency * bytes_per_s) + switch.ramp * sqrt(message_bytes / MB)
-    return min(ring, reduced)
+        return _with_own_kernel((ring,), at, ranks, bytes_per_s)
+    reduced = Terms(switch.base, 1.0 / (switch.efficiency * bytes_per_s), switch.ramp)
+    return _with_own_kernel((ring, reduced), at, ranks, bytes_per_s)
 
 
-def _own_kernel(at: Link, message_bytes: float, ranks: int, bytes_per_s: float) -> float | None:
-    """Return the seconds of the engine's own all-reduce; None where it leaves the message to the library."""
+def _with_own_kernel(library: tuple[Terms, ...], at: Link, ranks: int, bytes_per_s: float) -> Ways:
+    """Return the ways with the engine's own all-reduce, where it has one for so many ranks."""
     own = at.own.get(ranks)
-    if own is None or message_bytes > own.limit:
-        return None
-    volume = volume_factor("all_reduce", ranks) * message_bytes
-    return own.base + volume / (own.efficiency * bytes_per_s) + own.ramp * sqrt(message_bytes / MB)
+    if own is None:
+        return Ways(library)
+    each_s = volume_factor("all_reduce", ranks) / (own.efficiency * bytes_per_s)
+    return Ways(library, Terms(own.base, each_s, own.ramp), own.limit)
 
 
 def part(path: GroupPath, ranks: int) -> GroupPath:
@@ -117,47 +150,56 @@ def collective(calibration: Calibration, operation: Operation, message_bytes: fl
     """Return the seconds of one collective of a message (the whole tensor) over ``path``; 0 for a single rank."""
     if path.ranks <= 1 or message_bytes <= 0:
         return 0.0
+    return ways(Same(calibration), operation, path).seconds(message_bytes)
+
+
+@lru_cache(maxsize=4096)
+def ways(calibration: Same[Calibration], operation: Operation, path: GroupPath) -> Ways:
+    """Return how a collective may go over ``path``."""
+    fits = calibration.value
+    if path.ranks <= 1:
+        return NOTHING
     if path.domains == 1:
-        at = link(calibration, path.inner)
+        at = link(fits, path.inner)
         if operation == "all_reduce":
-            return _flat_all_reduce(at, message_bytes, path.ranks, path.inner_bytes_per_s)
-        return _fitted(at.operations[operation], operation, message_bytes, path.ranks, path.inner_bytes_per_s)
+            return _flat_all_reduce(at, path.ranks, path.inner_bytes_per_s)
+        return Ways((_fitted(at.operations[operation], operation, path.ranks, path.inner_bytes_per_s),))
+    library = (_straddling(fits, operation, path),)
     if operation == "all_reduce" and path.outer in ("pcie", "host"):
-        own = _own_kernel(link(calibration, path.outer), message_bytes, path.ranks, path.outer_bytes_per_s)
-        if own is not None:
-            return own
-    return _straddling(calibration, operation, message_bytes, path)
+        return _with_own_kernel(library, link(fits, path.outer), path.ranks, path.outer_bytes_per_s)
+    return Ways(library)
 
 
-def _straddling(calibration: Calibration, operation: Operation, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds of a collective over several domains: each level starts once, then all levels move in step.
+def _straddling(calibration: Calibration, operation: Operation, path: GroupPath) -> Terms:
+    """Return the terms of a collective over several domains: each level starts once, then all levels move in step.
 
     The library cuts a message into pieces, so that the slowest level decides (NCCL 2.30, tuning.cc: the least
     bandwidth on the way, not the sum). Rings go around all ranks: every boundary carries what a link carries. Between
     nodes an all-reduce may go by levels instead: a domain then sends f(k) S in all over its boundary. All-to-all sends
     (k-1)/k of what the g ranks of a domain hold.
     """
-    outer = link(calibration, path.outer)
     per_domain = path.ranks // path.domains
-    between = outer.operations[operation]
-    sent_bytes = message_bytes * (per_domain if operation == "all_to_all" else 1)
+    between = link(calibration, path.outer).operations[operation]
+    sent = per_domain if operation == "all_to_all" else 1  # messages
+    crossing_s = sent * _per_byte_s(between, operation, path.domains, path.outer_bytes_per_s)
+    start_s, ramp_s = _start_s(between, operation, path.domains), between.ramp * sqrt(sent)
     if per_domain == 1:
-        return _fitted(between, operation, sent_bytes, path.domains, path.outer_bytes_per_s)
-    crossing = _transfer(between, operation, sent_bytes, path.domains, path.outer_bytes_per_s)
-    start = _start(between, operation, sent_bytes, path.domains)
+        return Terms(start_s, crossing_s, ramp_s)
     halves: tuple[Operation, ...] = ("reduce_scatter", "all_gather") if operation == "all_reduce" else (operation,)
     fits = {half: link(calibration, path.inner).operations[half] for half in halves}
-    start += sum(_start(fit, half, message_bytes, per_domain) for half, fit in fits.items())
-    inside = sum(_transfer(fit, half, message_bytes, per_domain, path.inner_bytes_per_s) for half, fit in fits.items())
-    by_levels = max(inside, crossing)
+    start_s += sum(_start_s(fit, half, per_domain) for half, fit in fits.items())
+    ramp_s += sum(fit.ramp for fit in fits.values())
+    inside_s = sum(_per_byte_s(fit, half, per_domain, path.inner_bytes_per_s) for half, fit in fits.items())
+    by_levels_s = max(inside_s, crossing_s)
     if operation == "all_to_all":
-        return start + by_levels
+        return Terms(start_s, by_levels_s, ramp_s)
     within = link(calibration, path.inner).operations[operation]
-    around = max(
-        _transfer(within, operation, message_bytes, path.ranks, path.inner_bytes_per_s),
-        _transfer(between, operation, message_bytes, path.ranks, path.outer_bytes_per_s),
+    around_s = max(
+        _per_byte_s(within, operation, path.ranks, path.inner_bytes_per_s),
+        _per_byte_s(between, operation, path.ranks, path.outer_bytes_per_s),
     )
-    return start + (min(by_levels, around) if operation == "all_reduce" and path.outer == "rdma" else around)
+    fewest_s = min(by_levels_s, around_s) if operation == "all_reduce" and path.outer == "rdma" else around_s
+    return Terms(start_s, fewest_s, ramp_s)
 
 
 def hand_over(calibration: Calibration, message_bytes: float, hop: HopPath, ranks: int) -> float:
@@ -165,10 +207,17 @@ def hand_over(calibration: Calibration, message_bytes: float, hop: HopPath, rank
 
     ``message_bytes`` is the whole tensor; at most ``hop.streams`` ranks can send at the hop's rate.
     """
-    if hop.medium == "local" or message_bytes <= 0:
+    if message_bytes <= 0:
         return 0.0
-    fit = link(calibration, hop.medium).operations["p2p"]
-    return _fitted(fit, "p2p", message_bytes / max(1, min(ranks, hop.streams)), 2, hop.bytes_per_s)
+    return passing(Same(calibration), hop).seconds(message_bytes / max(1, min(ranks, hop.streams)))
+
+
+@lru_cache(maxsize=4096)
+def passing(calibration: Same[Calibration], hop: HopPath) -> Ways:
+    """Return how one rank's slice goes over a hop."""
+    if hop.medium == "local":
+        return NOTHING
+    return Ways((_fitted(link(calibration.value, hop.medium).operations["p2p"], "p2p", 2, hop.bytes_per_s),))
 
 
 def all_reduce(calibration: Calibration, message_bytes: float, path: GroupPath) -> float:
