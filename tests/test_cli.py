@@ -61,7 +61,7 @@ def test_solve_prints_the_answer_and_writes_the_plan(
         "TP4 x PP1 x DP4",
         "optimal",
         "gap 0.00%",
-        "node02",
+        "node[01-02]",
         "4 5 6 7",
         "TTFT 250 ms",
         "assumed",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from optimizer.cli import options, output
+from optimizer.cli.grouped import Allowed, Load, Search
 
 if TYPE_CHECKING:
     from optimizer.inputs.model import ModelSpec
@@ -15,55 +16,41 @@ def ask(
     cluster: str,
     model: str,
     workload: str | None,
-    engine: str | None,
+    allowed: Allowed,
     *,
     objective: str,
-    fix: str | None,
-    max_gpus: int | None,
-    exclude: list[str] | None,
-    roles: str | None = None,
-    margin: str | None = None,
-    survive: str | None = None,
-    time_limit: str | None = None,
-    gap: str | None = None,
-    workers: int = 1,
-    seed: int = 0,
+    search: Search | None = None,
     faults: bool = True,
 ) -> "Request":
-    """Return what the user asks; ``engine``, ``roles`` and ``margin`` hold for every model of a models.yaml."""
-    goal, fixed, seconds = (
-        options.parse_objectives(objective),
-        options.parse_fix(fix),
-        options.parse_time_limit(time_limit),
-    )
-    enough = options.parse_gap(gap)
+    """Return what the user asks; engine, roles and margin hold for every model of a models.yaml."""
+    search = search or Search()
+    goal, fixed = options.parse_objectives(objective), options.parse_fix(allowed.fix)
+    limit_s, enough = options.parse_time_limit(search.time_limit), options.parse_gap(search.gap)
     from optimizer.inputs import read
 
     hardware = read.read_cluster(cluster, output.progress)
-    first, *more = _services(model, workload, engine, roles, margin)
+    first, *more = _services(model, workload, allowed)
     from optimizer.pipeline import Request
 
     return Request(
         cluster=hardware, model=first.model, workload=first.workload, weight=first.weight, more=tuple(more),
-        objective=goal[0], then=goal[1:], survive=options.parse_survive(survive), fix=fixed, max_gpus=max_gpus,
-        exclude=options.check_exclude(exclude, hardware), time_limit_s=seconds, gap=enough, workers=workers, seed=seed,
-        faults=faults,
+        objective=goal[0], then=goal[1:], survive=options.parse_survive(search.survive), fix=fixed,
+        max_gpus=allowed.max_gpus, exclude=options.check_exclude(allowed.exclude, hardware), time_limit_s=limit_s,
+        gap=enough, workers=search.workers, seed=search.seed, faults=faults,
     )  # fmt: skip
 
 
-def _services(
-    source: str, workload_source: str | None, engine: str | None, roles: str | None, margin: str | None
-) -> "tuple[Service, ...]":
+def _services(source: str, workload_source: str | None, allowed: Allowed) -> "tuple[Service, ...]":
     """Return the models asked for, each with its traffic and the options' changes to it."""
     from optimizer.inputs.read import check_lengths
     from optimizer.inputs.services import read_services
 
     chosen: dict[str, object] = {}
-    if roles is not None:
-        chosen["roles"] = options.parse_roles(roles)
-    if margin is not None:
-        chosen["margin"] = options.parse_margin(margin)
-    found = []
+    if allowed.roles is not None:
+        chosen["roles"] = options.parse_roles(allowed.roles)
+    if allowed.margin is not None:
+        chosen["margin"] = options.parse_margin(allowed.margin)
+    found, engine = [], allowed.engine
     for service in read_services(source, workload_source):
         load = service.workload
         named = {} if engine is None else {"engine": options.parse_engine(engine, load.engine)}
@@ -73,18 +60,17 @@ def _services(
     return tuple(found)
 
 
-def load_of(
-    model: "ModelSpec", model_source: str, source: str | None, engine: str | None, changes: dict[str, object]
-) -> "WorkloadSpec":
+def load_of(model: "ModelSpec", model_source: str, asked: Load) -> "WorkloadSpec":
     """Return the workload of a file with the options' changes; InputError when the model's context is too short."""
     from optimizer.inputs import read
     from optimizer.inputs.complaints import validated
 
-    load = read.read_workload(source)
+    load, changes = read.read_workload(asked.workload), asked.changes
     if changes:
         where = " ".join(f"--{key.replace('_', '-')}" for key in changes)
         load = validated(type(load), load.model_dump(mode="json") | changes, where)
-    if engine is not None:
-        load = load.model_copy(update={"engine": options.parse_engine(engine, load.engine)})
-    read.check_lengths(model, load, where=source or (f"{model_source}, no workload" if not changes else "--isl, --osl"))
+    if asked.engine is not None:
+        load = load.model_copy(update={"engine": options.parse_engine(asked.engine, load.engine)})
+    assumed = "--isl, --osl" if changes else f"{model_source}, no workload"
+    read.check_lengths(model, load, where=asked.workload or assumed)
     return load

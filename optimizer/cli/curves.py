@@ -9,20 +9,8 @@ import typer
 from optimizer.cli import output
 from optimizer.cli.answers import file_named, show_infeasible
 from optimizer.cli.asking import ask
-from optimizer.cli.options import (
-    ClusterArg,
-    DebugOption,
-    EngineOption,
-    ExcludeOption,
-    FixOption,
-    JsonOption,
-    MarginOption,
-    MaxGpusOption,
-    ModelArg,
-    SurviveOption,
-    TimeLimitOption,
-    WorkloadOption,
-)
+from optimizer.cli.grouped import Allowed, Search, grouped
+from optimizer.cli.options import ClusterArg, DebugOption, JsonOption, ModelArg, WorkloadOption
 from optimizer.errors import InfeasibleError, InputError
 
 if TYPE_CHECKING:
@@ -35,35 +23,28 @@ MOST_RATES = 200
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(capacity)
+    app.command()(grouped(capacity))
 
 
 def capacity(
     cluster: ClusterArg,
     model: ModelArg,
+    *,
     workload: WorkloadOption = None,
+    objective: Annotated[str, typer.Option(metavar="NAME", help="what is least: gpus, cost or energy")] = "gpus",
     rates: Annotated[
         str, typer.Option(metavar="FROM:TO[:COUNT]", help="requests/s on a log grid, or a list such as 1,5,20")
     ] = RATES,
-    objective: Annotated[str, typer.Option(metavar="NAME", help="what is least: gpus, cost or energy")] = "gpus",
-    engine: EngineOption = None,
+    allowed: Allowed,
+    search: Search,
     json: JsonOption = False,
-    fix: FixOption = None,
-    max_gpus: MaxGpusOption = None,
-    exclude: ExcludeOption = None,
-    margin: MarginOption = None,
-    survive: SurviveOption = None,
-    time_limit: TimeLimitOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """GPUs (and cost) needed against request rate, and the largest rate the cluster carries."""
     grid = parse_rates(rates)
     if objective not in LEAST:
         raise InputError(f"--objective: {objective!r} is nothing to be least; choose one of {', '.join(LEAST)}")
-    request = ask(
-        cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        margin=margin, survive=survive, time_limit=time_limit,
-    )  # fmt: skip
+    request = ask(cluster, model, workload, allowed, objective=objective, search=search)
     one_model(request, "capacity")
     from optimizer.pipeline import capacity as curve
     from optimizer.report import records

@@ -71,6 +71,7 @@ ObjectiveOption = Annotated[
 ]
 EngineOption = Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="vllm, sglang or trtllm")]
 JsonOption = Annotated[bool, typer.Option("--json", help="answer as JSON")]
+FullOption = Annotated[bool, typer.Option("--full", help="leave nothing out of the tables")]
 FixOption = Annotated[
     str | None,
     typer.Option(

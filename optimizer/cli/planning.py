@@ -9,24 +9,15 @@ import typer
 from optimizer.cli import curves, options, output, routing
 from optimizer.cli.answers import file_named, show_infeasible
 from optimizer.cli.asking import ask, load_of
+from optimizer.cli.grouped import Allowed, Degrees, Load, Search, grouped
 from optimizer.cli.options import (
     ClusterArg,
     DebugOption,
-    EngineOption,
-    ExcludeOption,
-    FixOption,
-    GapOption,
+    FullOption,
     JsonOption,
-    MarginOption,
-    MaxGpusOption,
     ModelArg,
     ModelsArg,
     ObjectiveOption,
-    RolesOption,
-    SeedOption,
-    SurviveOption,
-    TimeLimitOption,
-    WorkersOption,
     WorkloadOption,
 )
 from optimizer.errors import InfeasibleError, InputError
@@ -34,69 +25,68 @@ from optimizer.errors import InfeasibleError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from optimizer.pipeline import Request
+    from optimizer.pipeline import Request, Solved
     from optimizer.pipeline.prepare import Known
     from optimizer.plan import Candidate
 
 
+RoutedOption = Annotated[
+    bool,
+    typer.Option(
+        "--routed",
+        help="machines hold layer ranges and requests flow through paths that share them; long paths answer slowly",
+    ),
+]
+FaultsOption = Annotated[
+    bool, typer.Option("--faults/--no-faults", help="solve again without each fault, to tell what it costs")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(solve)
-    app.command()(compare)
-    app.command()(estimate)
+    app.command()(grouped(solve))
+    app.command()(grouped(compare))
+    app.command()(grouped(estimate))
 
 
 def solve(
     cluster: ClusterArg,
     model: ModelsArg,
+    *,
     workload: WorkloadOption = None,
+    objective: ObjectiveOption = "throughput",
     out: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="write plan.json")] = None,
+    allowed: Allowed,
+    search: Search,
     pareto: Annotated[bool, typer.Option("--pareto", help="throughput against TPOT: every best trade-off")] = False,
     against: Annotated[str, typer.Option(metavar="tpot|gpus|tpot,gpus", help="what --pareto trades")] = "tpot",
-    routed: Annotated[
-        bool,
-        typer.Option(
-            "--routed",
-            help="machines hold layer ranges and requests flow through paths that share them; long paths answer slowly",
-        ),
-    ] = False,
-    objective: ObjectiveOption = "throughput",
-    engine: EngineOption = None,
+    routed: RoutedOption = False,
+    faults: FaultsOption = True,
+    full: FullOption = False,
     json: JsonOption = False,
-    fix: FixOption = None,
-    max_gpus: MaxGpusOption = None,
-    exclude: ExcludeOption = None,
-    roles: RolesOption = None,
-    margin: MarginOption = None,
-    survive: SurviveOption = None,
-    time_limit: TimeLimitOption = None,
-    gap: GapOption = None,
-    workers: WorkersOption = 1,
-    seed: SeedOption = 0,
-    faults: Annotated[
-        bool, typer.Option("--faults/--no-faults", help="solve again without each fault, to tell what it costs")
-    ] = True,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """Pick the best layout and the GPU of every rank, with a proof."""
     output.check_folder(out)
-    request = ask(
-        cluster, model, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        roles=roles, margin=margin, survive=survive, time_limit=time_limit, gap=gap, workers=workers, seed=seed,
-        faults=faults,
-    )  # fmt: skip
+    request = ask(cluster, model, workload, allowed, objective=objective, search=search, faults=faults)
     if pareto and routed:
         raise InputError("--pareto and --routed exclude each other: choose one")
     if pareto:
         curves.show_front(cluster, request, against, out, json=json)
-        return
-    if routed:
+    elif routed:
         routing.show_routed(cluster, request, out, json=json)
-        return
+    elif (found := _solved(cluster, request, out, json=json)) is not None:
+        from optimizer.report.solved import solved
+        from optimizer.report.tables import screen
+
+        console = output.console()
+        console.print(solved(found.plan, found.seconds, screen(console), assumed=workload is None, full=full))
+
+
+def _solved(cluster: str, request: "Request", out: str | None, *, json: bool) -> "Solved | None":
+    """Return the plan, written to ``out``; None when it is answered already, as JSON."""
     from optimizer import pipeline
     from optimizer.report import records
-    from optimizer.report.solved import solved
-    from optimizer.report.tables import screen
 
     prices: Known = {}
     try:
@@ -109,9 +99,7 @@ def solve(
         output.write(Path(out), records.plan_text(found.plan))
     if json:
         output.answer(records.solved_text(found.plan, found.seconds))
-    else:
-        console = output.console()
-        console.print(solved(found.plan, found.seconds, screen(console), assumed=workload is None))
+    return None if json else found
 
 
 def compare(
@@ -119,18 +107,15 @@ def compare(
     second: Annotated[
         str, typer.Argument(metavar="MODEL|PLAN", help="model (file or preset), models.yaml, or a plan.json")
     ],
+    *,
     workload: WorkloadOption = None,
-    layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2,tp1attndp8ep8", help="only these layouts")] = None,
     objective: ObjectiveOption = "throughput",
-    engine: EngineOption = None,
+    allowed: Allowed,
+    layouts: Annotated[str | None, typer.Option(metavar="tp8,tp4pp2,tp1attndp8ep8", help="only these layouts")] = None,
+    full: FullOption = False,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="answer as CSV, in seconds and bytes")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="answer as a Markdown table")] = False,
-    fix: FixOption = None,
-    max_gpus: MaxGpusOption = None,
-    exclude: ExcludeOption = None,
-    roles: RolesOption = None,
-    margin: MarginOption = None,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
     """List layouts, or two plans, side by side."""
@@ -138,15 +123,9 @@ def compare(
     if _is_plan(first) or _is_plan(second):
         _compare_plans(first, second, form)
         return
-    request = ask(
-        first, second, workload, engine, objective=objective, fix=fix, max_gpus=max_gpus, exclude=exclude,
-        roles=roles, margin=margin,
-    )  # fmt: skip
+    request = ask(first, second, workload, allowed, objective=objective)
     labels = options.parse_layouts(layouts)
     from optimizer import pipeline
-    from optimizer.report import pasted, records
-    from optimizer.report.candidates import candidate_table, seconds_table
-    from optimizer.report.tables import screen
 
     try:
         with file_named(first, request.cluster.name):
@@ -154,6 +133,14 @@ def compare(
     except InfeasibleError as error:
         show_infeasible(error, json=json)
         raise
+    _show_candidates(request, candidates, form, full=full or labels is not None)
+
+
+def _show_candidates(request: "Request", candidates: "Sequence[Candidate]", form: options.Form, *, full: bool) -> None:
+    from optimizer.report import pasted, records
+    from optimizer.report.candidates import side_by_side
+    from optimizer.report.tables import screen
+
     told = list(_by_model(request, candidates))
     match form:
         case "json":
@@ -165,7 +152,7 @@ def compare(
         case _:
             console = output.console()
             for title, own in told:
-                console.print(candidate_table(title, own, screen(console)), seconds_table(own))
+                console.print(side_by_side(title, own, screen(console), full=full))
 
 
 def _by_model(request: "Request", candidates: "Sequence[Candidate]") -> "Iterator[tuple[str, list[Candidate]]]":
@@ -180,26 +167,8 @@ def _by_model(request: "Request", candidates: "Sequence[Candidate]") -> "Iterato
 def estimate(
     cluster: ClusterArg,
     model: ModelArg,
-    tp: Annotated[int, typer.Option(min=1, help="tensor parallel degree")],
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="concurrent requests")],
-    pp: Annotated[int, typer.Option(min=1, help="pipeline stages")] = 1,
-    attn_dp: Annotated[
-        int, typer.Option(min=1, help="attention replicas that share the experts, each of TP ranks")
-    ] = 1,
-    ep: Annotated[int, typer.Option(min=1, help="GPUs over which whole experts are spread")] = 1,
-    dcp: Annotated[int, typer.Option(min=1, help="ranks over which cached tokens are spread in decode")] = 1,
-    pcp: Annotated[int, typer.Option(min=1, help="ranks over which a prompt is split, each group of TP ranks")] = 1,
-    isl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="input tokens")] = None,
-    osl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="output tokens")] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="SCHEME", help="bf16, fp8, ...: default the checkpoint's")
-    ] = None,
-    kv_cache: Annotated[str | None, typer.Option(metavar="SCHEME", help="bf16 or fp8")] = None,
-    role: Annotated[
-        str, typer.Option(metavar="ROLE", help="both, prefill or decode: what it does of a request")
-    ] = "both",
-    workload: WorkloadOption = None,
-    engine: EngineOption = None,
+    degrees: Degrees,
+    asked: Load,
     json: JsonOption = False,
     debug: DebugOption = False,  # noqa: ARG001 (read at the edge)
 ) -> None:
@@ -210,24 +179,27 @@ def estimate(
     from optimizer.report.estimated import estimated
     from optimizer.report.tables import screen
 
-    phase = options.parse_role(role)
+    role = options.parse_role(asked.role)
     hardware, spec = read.read_cluster(cluster, output.progress), read.read_model(model)
-    changes = {"isl": isl, "osl": osl, "weights": weights and [weights], "kv_cache": kv_cache and [kv_cache]}
-    load = load_of(spec, model, workload, engine, {key: value for key, value in changes.items() if value is not None})
+    load = load_of(spec, model, asked)
     with file_named(cluster, hardware.name):
         price, settings = pipeline.estimate(
-            hardware, spec, load, {"tp": tp, "pp": pp, "attn_dp": attn_dp, "ep": ep, "dcp": dcp, "pcp": pcp},
-            batch=batch, weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0], role=phase,
+            hardware, spec, load, asdict(degrees), batch=asked.batch,
+            weights=load.weights[0] if load.weights else None, kv_cache=load.kv_cache[0], role=role,
         )  # fmt: skip
     if json:
         output.answer(records.json_text(records.estimate_record(price, asdict(settings))))
     else:
-        console = output.console()
-        more = {"attention DP": attn_dp, "EP": ep, "DCP": dcp, "PCP": pcp}
-        told = "".join(f", {name}{degree}" for name, degree in more.items() if degree > 1)
-        title = f"{spec.name} on {hardware.name}, TP{tp} x PP{pp}{told}"
-        title += "" if phase == "both" else f", {phase} only"
+        console, phase = output.console(), "" if role == "both" else f", {role} only"
+        title = f"{spec.name} on {hardware.name}, {_told(degrees)}{phase}"
         console.print(estimated(title, price, asdict(settings), screen(console)))
+
+
+def _told(degrees: Degrees) -> str:
+    """Return "TP4 x PP2, EP4"."""
+    more = {"attention DP": degrees.attn_dp, "EP": degrees.ep, "DCP": degrees.dcp, "PCP": degrees.pcp}
+    rest = "".join(f", {name}{degree}" for name, degree in more.items() if degree > 1)
+    return f"TP{degrees.tp} x PP{degrees.pp}{rest}"
 
 
 def _is_plan(source: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from optimizer.cost.quantities import RankMemory
+from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Column
@@ -21,6 +21,9 @@ from optimizer.units import show_seconds
 
 EFFORT = 0.02
 """Deterministic seconds spent on packing one candidate: it is context, not the answer, and needs no proof."""
+
+SAME_TOKENS = 0.0005
+"""Of the tokens: less is not told as a loss."""
 
 Key = tuple[int, Role, Layout, str]
 """A service, a role, and a layout on a GPU type."""
@@ -215,7 +218,9 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
         case "gpus" | "cost":
             amount = f"{plan.gpus - best.gpus:+d} GPUs"
         case "throughput":
-            amount = f"{plan.tokens_per_s / best.tokens_per_s - 1:+.1%} tokens/s"
+            lost = plan.tokens_per_s / best.tokens_per_s - 1
+            same = abs(lost) < SAME_TOKENS and plan.gpus != best.gpus
+            amount = f"{plan.gpus - best.gpus:+d} GPUs for the same tokens/s" if same else f"{lost:+.1%} tokens/s"
     if not plan.meets and instance.objective != "throughput":
         amount = "cannot meet the demand here"
     return f"{amount}: {_idle(plan, best) or _cause(plan.column, best.column, instance)}"
@@ -229,13 +234,25 @@ def _idle(plan: Alone, best: Alone) -> str | None:
 
 
 def _cause(mine: Column, its: Column, instance: Instance) -> str:
-    """Return the cause that costs most more GPU time than in the best layout."""
+    """Return the cause that takes most longer than in the best layout: in a step, or in GPU time per output token."""
+    if instance.objective in ("latency", "ttft"):
+        return _later(mine.point, its.point, decodes=instance.objective == "latency" and its.point.tpot_s > 0)
     osl = instance.loads[mine.service].workload.osl.mean
     ours, theirs = _gpu_seconds(mine, osl), _gpu_seconds(its, osl)
     part, most = max(((key, ours[key] - theirs[key]) for key in ours), key=lambda item: item[1])
     if most > 0:
         return f"{part}, +{show_seconds(most)} of GPU time per output token"
     return "fewer requests in flight per GPU"
+
+
+def _later(mine: Estimate, its: Estimate, *, decodes: bool) -> str:
+    """Return the cause that makes a step longer, or that the difference is mostly in waiting for other requests."""
+    phase, name = ("decode", "tpot_s") if decodes else ("prefill", "ttft_s")
+    here, there = (asdict(getattr(point.breakdown, phase)) for point in (mine, its))
+    part, most = max(((key, here[key] - there[key]) for key in here), key=lambda item: item[1])
+    if most < (getattr(mine, name) - getattr(its, name)) / 2:
+        return "longer waits for other requests"
+    return f"{part}, +{show_seconds(most)} in a {phase} step"
 
 
 def _gpu_seconds(column: Column, osl: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ from optimizer.inputs.cluster import NodeEntry
 
 _LIMIT = 1_000_000
 _HOST = re.compile(r"(?:[^\[\],\s]|\[[^\[\]]*\])+")
+_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 _RANGE = re.compile(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*")
 
 
@@ -42,6 +43,28 @@ def _numbers(bracket: str, host: str) -> list[str]:
             raise ValueError(f"{host!r} names more than {_LIMIT:,} nodes: shorten the ranges")
         numbers += [f"{n:0{len(first)}d}" for n in range(int(first), int(last or first) + 1)]
     return numbers
+
+
+def folded(names: Sequence[str]) -> str:
+    """Return a host list of names in their order: "node[01-03,07]"; ``expand`` gives them back."""
+    parts = [match.groups() if (match := _NUMBERED.fullmatch(name)) else (name, "", "") for name in names]
+    found = []
+    for (before, after), same in itertools.groupby(parts, key=lambda part: (part[0], part[2])):
+        numbers = [number for _, number, _ in same]
+        several = len(numbers) > 1 and all(numbers)
+        found += [f"{before}[{_ranges(numbers)}]{after}"] if several else [f"{before}{n}{after}" for n in numbers]
+    return ",".join(found)
+
+
+def _ranges(numbers: Sequence[str]) -> str:
+    """Return "01-03,07": what counts up with the same zeros is a range."""
+    runs: list[list[str]] = []
+    for number in numbers:
+        if runs and number == f"{int(runs[-1][-1]) + 1:0{len(runs[-1][0])}d}":
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(run) for run in runs)
 
 
 def hosts(entry: NodeEntry, first: int = 1) -> tuple[str, ...]:

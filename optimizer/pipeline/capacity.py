@@ -67,7 +67,7 @@ def _beyond(rate: float) -> Need:
 
 
 def _plan(request: Request, known: Prepared) -> Plan | None:
-    limits = Limits(request.time_limit_s, request.workers, request.seed)
+    limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap)
     choice = choose(known.instance, limits, silent)
     return None if choice is None else planned(request, known, choice, alternatives=False)
 

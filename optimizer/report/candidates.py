@@ -1,6 +1,7 @@
 """Candidates and plans side by side, for people."""
 
 from collections.abc import Sequence
+from itertools import groupby, islice
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -19,7 +20,7 @@ def candidate_table(title: str, candidates: Sequence[Candidate], screen: Screen)
     """Return candidates in the given order with what each loses on, below the table when the screen is narrow."""
     if not candidates:
         return Group(Text(), Text("No layout is admissible."))
-    named = _differing(candidates)
+    named = differing(candidates)
     wide = screen.width >= WIDE
     heads = (
         "layout",
@@ -33,7 +34,7 @@ def candidate_table(title: str, candidates: Sequence[Candidate], screen: Screen)
     )
     rows = [_row(candidate, named, wide=wide) for candidate in candidates]
     table = columns(title, heads, rows, left=(0, 7, 8))
-    losses = [(_label(candidate, named), candidate.why) for candidate in candidates if candidate.why]
+    losses = [(label(candidate, named), candidate.why) for candidate in candidates if candidate.why]
     return table if wide or not losses else Group(table, pairs("What they lose on", losses))
 
 
@@ -42,13 +43,13 @@ def _row(candidate: Candidate, named: Sequence[str], *, wide: bool) -> tuple[Tex
     mark = " *" if candidate.chosen else ""
     served = candidate if candidate.fits else candidate.model_copy(update=_UNSERVED)
     cells = (
-        _label(candidate, named) + mark,
+        label(candidate, named) + mark,
         str(candidate.dp) if candidate.dp else "-",
         str(candidate.gpus),
         "-" if served.output_tokens_per_s is None else f"{served.output_tokens_per_s:,.0f}",
         "-" if served.ttft_s is None else show_seconds(served.ttft_s),
         "-" if served.tpot_s is None or served.role == "prefill" else show_seconds(served.tpot_s),
-        of_capacity(candidate.memory_bytes, candidate.capacity_bytes),
+        of_capacity(candidate.memory_bytes, candidate.capacity_bytes, " of " if wide else "/"),
         *((f"{candidate.span}, {candidate.gpu_type}", candidate.why) if wide else ()),
     )
     return tuple(Text(cell, style=style) for cell in cells)
@@ -58,13 +59,18 @@ _UNSERVED = {"output_tokens_per_s": None, "ttft_s": None, "tpot_s": None}
 """What does not fit serves nothing, whatever it was priced at."""
 
 
-def _label(candidate: Candidate, named: Sequence[str]) -> str:
+def label(candidate: Candidate, named: Sequence[str]) -> str:
+    """Return a candidate's short name with the properties ``named``, nodes only where there are several."""
     uneven = "+".join(map(str, candidate.layers_per_stage))
     layers = [f"layers {uneven}"] if uneven else []
-    return " ".join([candidate_label(candidate), *(str(getattr(candidate, name)) for name in named), *layers])
+    more = (str(getattr(candidate, name)).removesuffix(" GPUs") for name in named)
+    return " ".join([candidate_label(candidate), *(told for told in more if told != _ONE_NODE), *layers])
 
 
-def _differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+_ONE_NODE = "1 node"
+
+
+def differing(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Return the properties that a label must name because the candidates do not share them."""
     names = ("role", "weights", "kv_cache", "gpu_type", "span")
     return tuple(name for name in names if len({getattr(c, name) for c in candidates}) > 1)
@@ -75,10 +81,10 @@ def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
     told = [candidate for candidate in candidates if candidate.decode or candidate.prefill]
     if not told:
         return Group()
-    named = _differing(told)
+    named = differing(told)
     rows = [
         (
-            _label(candidate, named),
+            label(candidate, named),
             phase,
             show_seconds(sum(parts.values())),
             *(percent(shares(parts).get(part, 0.0)) for part in PARTS),
@@ -89,6 +95,27 @@ def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
     ]
     heads = ("layout", "phase", "step", *PARTS)
     return columns("Where the time goes", heads, rows, left=(0, 1))
+
+
+MOST_COMPARED = 12
+"""Layouts of each model and role that are listed before ``--full`` is asked for."""
+MOST_TIMED = 4
+"""Of those, layouts whose seconds are told."""
+
+
+def side_by_side(title: str, candidates: Sequence[Candidate], screen: Screen, *, full: bool) -> RenderableType:
+    """Return the answer of ``compare`` for one model: the best of each role, or all of them."""
+    listed = list(candidates) if full else leading(candidates, MOST_COMPARED)
+    timed = listed if full else leading(listed, MOST_TIMED)
+    left_out = len(candidates) - len(listed)
+    more = [Text(f"\n  and {left_out} more: --full lists them; --csv, --json have all columns")] if left_out else []
+    return Group(candidate_table(title, listed, screen), seconds_table(timed), *more)
+
+
+def leading(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
+    """Return the first so many of each model and role, in their order."""
+    kinds = groupby(candidates, key=lambda one: (one.service, one.role))
+    return [one for _, own in kinds for one in islice(own, most)]
 
 
 def plan_table(names: Sequence[str], rows: Sequence[Row]) -> RenderableType:

@@ -12,7 +12,7 @@ from optimizer.inputs.hostlist import all_hosts
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
 from optimizer.plan import Plan, Replica, Served
-from optimizer.report.tables import columns, pairs, percent
+from optimizer.report.tables import columns, pairs, percent, runs
 from optimizer.units import show_number, show_seconds
 
 
@@ -186,13 +186,7 @@ def link_load(replica: Replica) -> float:
 
 def numbers(group: ReplicaGroup) -> str:
     """Return "0-3, 7": the replicas of a group by number."""
-    runs: list[list[int]] = []
-    for number in group.numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return runs(group.numbers)
 
 
 def tokens_held(workload: WorkloadSpec, role: Role) -> float:

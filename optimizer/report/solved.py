@@ -1,7 +1,6 @@
 """solve's answer for people: layout, seats, memory, proof, why it won, what it assumes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -10,7 +9,7 @@ from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, service
 from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import NO_WORKLOAD, Objective, Plan, Replica, Survival
-from optimizer.report.candidates import candidate_table, seconds_table
+from optimizer.report.candidates import candidate_table, leading, seconds_table
 from optimizer.report.damage import fault_lines
 from optimizer.report.models import (
     by_model,
@@ -21,16 +20,19 @@ from optimizer.report.models import (
     tokens_held,
     workload_line,
 )
-from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
+from optimizer.report.seats import MOST_LINES, seats_part
+from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent, runs
+from optimizer.report.winning import winning
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 
-MAX_SEAT_LINES = 40
-"""More nodes than this are counted, not listed; plan.json holds every seat."""
 MAX_OTHERS = 5
+"""Layouts beside those chosen; ``compare`` lists all."""
 
 
-def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed: bool = False) -> RenderableType:
-    """Return the answer of ``solve``; ``assumed`` says that no workload was given."""
+def solved(
+    plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed: bool = False, full: bool = False
+) -> RenderableType:
+    """Return the answer of ``solve``; ``assumed`` says that no workload was given, ``full`` leaves nothing out."""
     groups = replica_groups(plan)
     return Group(
         Text(headline(plan), style="bold green"),
@@ -39,10 +41,10 @@ def solved(plan: Plan, seconds: Mapping[str, float], screen: Screen, *, assumed:
         *(_layouts(name if plan.inputs.more else "", own) for name, own in by_model(plan)),
         pairs("Engine", ((numbers(group), _settings(group)) for group in groups)),
         handed_part(plan),
-        _seats(plan),
+        seats_part(plan, full=full),
         _memory(plan, groups, screen),
         _links(plan),
-        _why(plan, screen),
+        _beside(plan, screen, full=full),
         bullets("Faults", fault_lines(plan, amount)),
         bullets("Notes", _notes(plan)),
     )
@@ -64,6 +66,7 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
     if totals.power_w is not None:
         joules = totals.power_w / totals.output_tokens_per_s
         yield "power", f"at most {totals.power_w / 1000:,.3g} kW, {joules:,.3g} J per output token (TDP of these GPUs)"
+    yield from winning(plan)
 
 
 def _goal(plan: Plan, one: Objective) -> str:
@@ -137,52 +140,36 @@ def _settings(group: ReplicaGroup) -> str:
     )
 
 
-def _seats(plan: Plan) -> RenderableType:
-    lines = [(str(number), *line) for number, replica in enumerate(plan.replicas) for line in _replica_seats(replica)]
-    heads = ("replica", "node", "stages", "ranks", "GPUs in rank order")
-    table = columns("Seats", heads, lines[:MAX_SEAT_LINES], left=(0, 1, 2, 3, 4))
-    left_out = len(lines) - MAX_SEAT_LINES
-    return Group(table, Text(f"  and {left_out} more lines (all in plan.json)")) if left_out > 0 else table
-
-
-def _replica_seats(replica: Replica) -> Iterable[tuple[str, str, str, str]]:
-    """Yield node, stages, ranks and local indices, one line for each node, a bar between the stages of a node."""
-    seats = sorted(replica.seats, key=lambda seat: seat.rank)
-    for node, on_node in groupby(seats, key=lambda seat: seat.node):
-        ranks, stages, gpus = [], [], []
-        for stage, in_stage in groupby(on_node, key=lambda seat: seat.stage):
-            here = list(in_stage)
-            ranks += [seat.rank for seat in here]
-            stages.append(stage)
-            gpus.append(" ".join(str(seat.local_index) for seat in here))
-        yield node, _span(stages), _span(ranks), (" | " if replica.tp > 1 else " ").join(gpus)
-
-
-def _span(numbers: list[int]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
-
-
 def _memory(plan: Plan, groups: tuple[ReplicaGroup, ...], screen: Screen) -> RenderableType:
-    told = [
-        (group, rank, _stage(group.one, rank.stage))
-        for group in groups
-        for rank in fullest_ranks(group.one.estimate.memory)
-    ]
-    wider = max(0, *(len(stage) - len("stage") for _, _, stage in told))
-    width = max(3, min(40, screen.width - 71) - wider)
+    """Return a line for each stage; stages that hold the same share one."""
+    kinds = [_alike(plan, group) for group in groups]
+    wider = max((len(stages) - len("stages") for kind in kinds for stages, _ in kind), default=0)
+    width = max(3, min(40, screen.width - 72) - max(0, wider))
     rows = [
-        (numbers(group), stage, *memory_row(rank, group.one, workload_of(plan, group.one), screen, width))
-        for group, rank, stage in told
+        (numbers(group), stages, *memory_row(rank, group.one, workload_of(plan, group.one), screen, width))
+        for group, kind in zip(groups, kinds, strict=True)
+        for stages, rank in kind
     ]
-    heads = ("replica", "stage", "weights", "other", "KV load/pool", "used", "capacity", "")
+    heads = ("replica", "stages", "weights", "other", "KV load/pool", "used", "capacity", "")
     signs = "█ weights ▓ other ▒ KV" if screen.unicode else "# weights = other + KV"
     title = f"Memory of the fullest GPU of each stage, GiB ({signs})"
     return columns(title, heads, rows, left=(0, 1, 7))
 
 
-def _stage(replica: Replica, stage: int) -> str:
-    """Return a stage, with the type of its GPUs where stages differ in it."""
-    return f"{stage} {replica.type_of(stage)}" if replica.gpu_types else str(stage)
+def _alike(plan: Plan, group: ReplicaGroup) -> list[tuple[str, RankMemory]]:
+    """Return "0, 3" and a rank of theirs: the stages that look alike, with their GPU type where stages differ in it."""
+    found: dict[tuple[object, ...], list[RankMemory]] = {}
+    for rank in fullest_ranks(group.one.estimate.memory):
+        looks = memory_row(rank, group.one, workload_of(plan, group.one), Screen(), 0)
+        found.setdefault((_type(group.one, rank.stage), *looks), []).append(rank)
+    return [
+        (f"{runs([rank.stage for rank in ranks])}{_type(group.one, ranks[0].stage)}", ranks[0])
+        for ranks in found.values()
+    ]
+
+
+def _type(replica: Replica, stage: int) -> str:
+    return f" {replica.type_of(stage)}" if replica.gpu_types else ""
 
 
 def fullest_ranks(memory: Iterable[RankMemory]) -> list[RankMemory]:
@@ -225,7 +212,7 @@ def _links(plan: Plan) -> RenderableType:
     for replica in plan.replicas:
         for reservation in replica.reservations:
             totals[reservation.domain] = totals.get(reservation.domain, 0.0) + reservation.bytes_per_s
-    rows = list(_boundaries(totals))[:MAX_SEAT_LINES]
+    rows = list(_boundaries(totals))[:MOST_LINES]
     return columns("Bandwidth set aside, per direction", ("boundary", "reserved"), rows) if rows else Group()
 
 
@@ -243,16 +230,17 @@ def _boundaries(totals: Mapping[str, float]) -> Iterable[tuple[str, str]]:
             yield f"{parent}: {' '.join(sorted(parts, key=lambda name: (len(name), name)))}", f"{shown} each"
 
 
-def _why(plan: Plan, screen: Screen) -> RenderableType:
+def _beside(plan: Plan, screen: Screen, *, full: bool) -> RenderableType:
     """Return for each model the chosen layouts and the next best, each as equal replicas by itself."""
     parts: list[RenderableType] = []
     for number, name in enumerate(service_names(plan.inputs.services)):
         own = [candidate for candidate in plan.candidates if candidate.service == number]
-        others = [candidate for candidate in own if candidate.fits and not candidate.chosen]
-        shown = [candidate for candidate in own if candidate.chosen] + others[:MAX_OTHERS]
+        chosen = [candidate for candidate in own if candidate.chosen]
+        others = [candidate for candidate in own if full or (candidate.fits and not candidate.chosen)]
+        shown = own if full else chosen + leading(others, MAX_OTHERS)
         what = f"{name}: " if plan.inputs.more else ""
-        title = f"{what}Why it won: {len(shown)} of {len(own)} layouts, each as equal replicas alone (* chosen)"
-        parts += [candidate_table(title, shown, screen), seconds_table(shown)]
+        title = f"{what}Chosen (*) and next best: {len(shown)} of {len(own)} layouts, each as equal replicas alone"
+        parts += [candidate_table(title, shown, screen), seconds_table(shown if full else chosen)]
     return Group(*parts)
 
 

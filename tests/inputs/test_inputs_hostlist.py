@@ -1,9 +1,11 @@
 """Host lists expand as schedulers expand them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from optimizer.inputs.cluster import NodeEntry
-from optimizer.inputs.hostlist import all_hosts, duplicates, expand, hosts
+from optimizer.inputs.hostlist import all_hosts, duplicates, expand, folded, hosts
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,25 @@ from optimizer.inputs.hostlist import all_hosts, duplicates, expand, hosts
 )
 def test_a_host_list_names_its_hosts_in_order(text: str, names: tuple[str, ...]) -> None:
     assert expand(text) == names
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["node01", "node02", "node03", "node07"], "node[01-03,07]"),
+        (["n9", "n10", "n11"], "n[9-11]"),
+        (["n3", "n1", "n2"], "n[3,1-2]"),
+        (["a", "b", "rack1-n3"], "a,b,rack1-n3"),
+        (["n08", "n09", "n10", "n100"], "n[08-10,100]"),
+    ],
+)
+def test_names_fold_into_a_host_list_in_their_order(names: list[str], text: str) -> None:
+    assert folded(names) == text
+
+
+@given(st.lists(st.from_regex(r"[a-c]{0,2}[0-9]{1,3}[a-c]{0,1}", fullmatch=True), min_size=1, max_size=8))
+def test_a_folded_list_names_the_same_hosts(names: list[str]) -> None:
+    assert list(expand(folded(names))) == names
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 
 from optimizer.errors import InfeasibleError
 from optimizer.plan import Objective, Reservation
-from optimizer.report.candidates import candidate_table, seconds_table
+from optimizer.report.candidates import MOST_COMPARED, candidate_table, seconds_table, side_by_side
 from optimizer.report.estimated import estimated
 from optimizer.report.models import workload_line
 from optimizer.report.relaxed import infeasible
@@ -26,7 +26,7 @@ def test_solve_tells_layout_seats_latency_memory_proof_and_reasons(width: int) -
     text = shown(solved(handmade.plan(), {"solve": 0.8}, Screen(width)), width)
     for part in (
         "TP4 x PP1 x DP4", "16 GPUs", "optimal, bound 30,720 output", "gap 0.00%, 0.8 s", "TTFT 250 ms", "TPOT 30.1 ms",
-        "30,720", "node02", "4 5 6 7", "129.0", "█", "tp4 *", "-15% tokens/s", "Where the time goes",
+        "30,720", "node[01-02]", "4 5 6 7", "129.0", "█", "tp4 *", "-15% tokens/s", "Where the time goes",
     ):  # fmt: skip
         assert part in text
     assert max(len(line) for line in text.splitlines()) <= width
@@ -39,20 +39,20 @@ def test_an_unproven_plan_is_not_called_optimal() -> None:
     assert line == "feasible, bound 100 tokens/s, gap 11.11%"
 
 
-def test_each_node_of_a_replica_has_a_line_with_its_stages() -> None:
-    plan = handmade.plan(handmade.replica([("node01", list(range(8))), ("node02", list(range(8)))], tp=8, pp=2))
-    lines = [line.split() for line in shown(solved(plan, {}, Screen())).splitlines()]
-    assert ["0", "node01", "0", "0-7", *"01234567"] in lines
-    assert ["0", "node02", "1", "8-15", *"01234567"] in lines
-    one_node = handmade.plan(handmade.replica([("node01", [0, 1, 4, 5])], tp=2, pp=2))
-    assert ["0", "node01", "0-1", "0-3", *"01|45"] in [
-        line.split() for line in shown(solved(one_node, {}, Screen())).splitlines()
-    ]
+def test_stages_of_a_node_are_parted_by_a_bar() -> None:
+    plan = handmade.plan(handmade.replica([("node01", [0, 1, 4, 5])], tp=2, pp=2))
+    assert "0        node01  0-1     0-3    0 1 | 4 5" in shown(solved(plan, {}, Screen()))
 
 
-def test_many_nodes_are_counted_not_listed() -> None:
-    plan = handmade.plan(*(handmade.replica([(f"n{i}", [0])], tp=1) for i in range(50)))
-    assert "and 10 more lines" in shown(solved(plan, {}, Screen()))
+def test_full_leaves_no_layout_out() -> None:
+    plan = handmade.plan()
+    assert "3 of 3 layouts" in shown(solved(plan, {}, Screen(), full=True))
+    assert "2 of 3 layouts" in shown(solved(plan, {}, Screen()))
+
+
+def test_stages_that_hold_the_same_share_a_line_of_memory() -> None:
+    plan = handmade.plan(handmade.replica([("node01", list(range(4)))], tp=1, pp=4))
+    assert "0        0-3 " in shown(solved(plan, {}, Screen())).partition("Memory")[2]
 
 
 def test_names_with_brackets_are_shown_as_they_are() -> None:
@@ -104,6 +104,19 @@ def test_candidates_name_what_they_do_not_share() -> None:
     assert "tp8 fp8" not in shown(candidate_table("t", rows, Screen(140)), 140)
     assert "No layout" in shown(candidate_table("t", (), Screen()))
     assert shown(seconds_table(())) == ""
+
+
+def test_many_layouts_are_counted_not_listed() -> None:
+    rows = [handmade.candidates()[1]] * (MOST_COMPARED + 3)
+    assert "and 3 more: --full" in shown(side_by_side("t", rows, Screen(), full=False))
+    assert "more: --full" not in shown(side_by_side("t", rows, Screen(), full=True))
+
+
+def test_a_candidate_on_one_node_is_not_told_to_be() -> None:
+    one, two = handmade.candidates()[:2]
+    text = shown(candidate_table("t", (one, two.model_copy(update={"span": "2 nodes x 4 GPUs"})), Screen()))
+    assert "tp8 2 nodes x 4 " in text
+    assert "1 node" not in text
 
 
 def test_an_objective_in_seconds_is_told_in_a_unit_that_suits_it() -> None:

@@ -25,6 +25,7 @@ from optimizer.report.picture import svg
 from optimizer.report.scene import scene
 from optimizer.report.solved import amount, proof_line
 from optimizer.report.tables import of_capacity
+from optimizer.report.winning import winning
 from optimizer.topology.graph import build
 from optimizer.units import show_number, show_seconds
 
@@ -40,7 +41,8 @@ def page(plan: Plan, plotly_js: str) -> str:
         section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
                  "memory and links.", f'<div class="scroll">{picture}</div>'),
         _models(plan),
-        section("binds", "What binds", "", _list(binds(plan, topology, found))),
+        section("binds", "What binds", "",
+                _pairs(winning(plan)) + _list(binds(plan, topology, found))),
         section("faults", "What is broken", "", _list(fault_lines(plan, amount))) if plan.faults else "",
         '<div class="two">', *map(chart_part, drawn), "</div>",
         section("candidates", "Comparison", "Every priced layout, each as equal replicas by itself; sortable.",

@@ -1,0 +1,105 @@
+"""Why the chosen layout won, by how much, and what would change that: sentences from the candidates beside the plan."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from optimizer.compare import service_names
+from optimizer.plan import Candidate, Plan
+from optimizer.report.candidates import differing, label
+from optimizer.units import show_number, show_seconds
+
+NEAR = 0.15
+"""Of the output tokens: what a layout may give up to be told for its latency."""
+SOONER = 0.9
+"""Of the chosen layout's seconds: what is told has less."""
+LEAST_ERROR = 0.0005
+"""What is told as an error with one digit after the point."""
+
+
+def winning(plan: Plan) -> list[tuple[str, str]]:
+    """Return for each model and role what the choice won by, and what would change it."""
+    names = service_names(plan.inputs.services)
+    found = []
+    for (service, role), rows in groupby(plan.candidates, key=lambda one: (one.service, one.role)):
+        own = list(rows)
+        whose = [*([names[service]] if plan.inputs.more else []), *([role] if role != "both" else [])]
+        if own_chosen := [one for one in own if one.chosen]:
+            before = f"{', '.join(whose)}: " if whose else ""
+            found += [(name, before + told) for name, told in _told(plan, own, own_chosen)]
+    return found
+
+
+def _told(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
+    named = differing(own)
+    others = [one for one in own if one.fits and not one.chosen]
+    if len(chosen) > 1 or chosen[0] != own[0]:
+        yield "why", _mixed(plan, own[0], chosen)
+    elif not others:
+        yield "why", f"{label(own[0], named)} is the only one of {len(own)} layouts that fits"
+    else:
+        first, second = label(own[0], named), label(others[0], named)
+        yield "why", f"{first} before the next of {len(own)} layouts, {second}: {others[0].why}"
+    changes = [*_demand(plan), *_error(plan, own, chosen), *_sooner(plan, own, chosen)]
+    if changes and own[0].role == "both":
+        yield "changes", "with " + "; with ".join(changes)
+
+
+def _mixed(plan: Plan, best: Candidate, chosen: Sequence[Candidate]) -> str:
+    """Return what the best layout alone would give, where the plan is not just that."""
+    label_of_best = label(best, ())
+    if plan.inputs.more or best.role != "both":
+        return f"they share the GPUs; alone on all of them {label_of_best} would be best"
+    totals, alone = plan.totals, best.output_tokens_per_s or 0.0
+    ours = f"{totals.output_tokens_per_s:,.0f} tokens/s on {totals.gpus} GPUs"
+    together = "together" if len(chosen) > 1 else "as placed here"
+    return f"{ours} {together}; the best layout alone, {label_of_best}, has {alone:,.0f} on {best.gpus}"
+
+
+def _demand(plan: Plan) -> Iterator[str]:
+    """Yield up to which rate the same replicas serve, where the one model is asked to serve a rate."""
+    asked = plan.inputs.workload.request_rate
+    able = sum(one.estimate.requests_per_s for one in plan.replicas)
+    whole = not plan.inputs.more and plan.survival is None
+    if asked and whole and plan.objective.name != "throughput" and able > asked:
+        yield f"more than {show_number(able)} requests/s: so many these replicas serve within the objectives"
+
+
+def _error(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[str]:
+    """Yield the error of the two estimates that would swap the chosen layout and the next."""
+    second = next((one for one in own[1:] if one.fits and one.meets), None)
+    if second is None or len(chosen) > 1 or chosen[0] != own[0]:
+        return
+    pair = [measured for one in (own[0], second) if (measured := _measure(plan, one))]
+    apart = max(pair) / min(pair) - 1 if len(pair) == 2 else 0.0
+    if apart >= LEAST_ERROR:
+        yield f"an error of {apart:.1%} between the estimates of these two"
+
+
+def _measure(plan: Plan, one: Candidate) -> float | None:
+    match plan.objective.name:
+        case "throughput":
+            return one.output_tokens_per_s
+        case "latency":
+            return one.tpot_s
+        case "ttft":
+            return one.ttft_s
+        case _:
+            return None  # whole GPUs: no error of an estimate says when they change
+
+
+def _sooner(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[str]:
+    """Yield who answers much sooner for few tokens: what a tighter bound may choose instead."""
+    now = chosen[0]
+    if plan.objective.name != "throughput" or not now.output_tokens_per_s:
+        return
+    least = (1 - NEAR) * now.output_tokens_per_s
+    near = [one for one in own if one.fits and one.meets and (one.output_tokens_per_s or 0.0) >= least]
+    for name, key in (("TTFT", "ttft_s"), ("TPOT", "tpot_s")):
+        best = min(near, key=lambda one: getattr(one, key) or float("inf"), default=now)
+        seconds, ours = getattr(best, key), getattr(now, key)
+        if seconds and ours and seconds < SOONER * ours:
+            lost = 1 - (best.output_tokens_per_s or 0.0) / now.output_tokens_per_s
+            more = best.gpus - now.gpus
+            fewer = f"for {lost:.1%} fewer tokens/s" if lost >= LEAST_ERROR else f"on {best.gpus} GPUs" if more else ""
+            told = f"{label(best, differing(own))} has {show_seconds(seconds)} {fewer}".rstrip()
+            yield f"a tighter {name} ({told})"
