@@ -33,6 +33,12 @@ def is_captured(case: Case, batch: Batch) -> bool:
     return case.engine.cuda_graphs and batch.prompts == 0 and batch.decodes * case.checked <= most * shared
 
 
+def is_piecewise(case: Case, rows: float) -> bool:
+    """Whether a step of so many rows that is not captured whole runs from the graphs of its pieces."""
+    sizes = case.engine.cuda_graph_sizes
+    return case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
+
+
 def padded(case: Case, rows: float) -> float:
     """Return the captured batch that holds so many rows of one attention replica."""
     sizes = case.engine.cuda_graph_sizes

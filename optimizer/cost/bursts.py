@@ -38,7 +38,7 @@ def pipelined(case: Case, batches: list[tuple[Batch, float]]) -> float:
     for index, (batch, times) in enumerate(batches):
         further = times - 1 if index == 0 else times
         if further > 0:
-            total += further * stations(case, batch).slowest_s
+            total += further * max(stations(case, batch).seconds)
     return total
 
 
@@ -153,11 +153,11 @@ def _among(
         extra = through - decode
     else:
         share_s = decode.total / micro
-        more = [mine.total - max(its.total, share_s) for mine, its in zip(passed.each, plain.each, strict=True)]
+        more = [mine - max(its, share_s) for mine, its in zip(passed.seconds, plain.seconds, strict=True)]
         most = more.index(max(more))
-        idle_s = max(0.0, share_s - plain.each[most].total)
+        idle_s = max(0.0, share_s - plain.seconds[most])
         extra = passed.each[most] - plain.each[most] - Breakdown(pipeline=idle_s)
-    last = max([mine.total + (micro - 1) * its.total for mine, its in zip(passed.each, plain.each, strict=True)])
+    last = max([mine + (micro - 1) * its for mine, its in zip(passed.seconds, plain.seconds, strict=True)])
     return max(through.total, last), extra if extra.total > _ROUNDING_S else Breakdown()
 
 

@@ -5,17 +5,18 @@ from dataclasses import replace
 from functools import lru_cache
 
 from optimizer.cost.apart import decode_only, prefill_only
+from optimizer.cost.batch import is_piecewise
 from optimizer.cost.bursts import new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import ledger
 from optimizer.cost.notes import notes
+from optimizer.cost.pipeline import pipeline_of
 from optimizer.cost.quantities import Breakdown, Estimate, Phases
 from optimizer.cost.serving import operate
 from optimizer.cost.speculation import decode_steps
 from optimizer.cost.stages import Same
 from optimizer.cost.step import prefill
 from optimizer.cost.traffic import crossing
-from optimizer.cost.work import work
 from optimizer.inputs.workload import Role, WorkloadSpec
 
 
@@ -82,11 +83,10 @@ class _Prompt:
 
     def __init__(self, case: Case, tokens: float, past: float) -> None:
         self.case, self.tokens, self.past = case, tokens, past
-        engine = case.engine
-        graphs = (engine.cuda_graphs, engine.cuda_graph_sizes[-1:], engine.max_num_batched_tokens)
-        constants = tuple(Same(work(part)) for part, _ in case.parts)
-        drafts = Same(case.speculative)
-        self.key = (tokens, past, constants, case.wiring, Same(case.calibration), Same(case.facts), graphs, drafts)
+        graphs: object = is_piecewise(case, tokens / case.layout.pcp), case.engine.max_num_batched_tokens
+        if case.speculative is not None:  # drafts are decoded too
+            graphs = Same(case.speculative), Same(case.engine)
+        self.key = (tokens, past, Same(pipeline_of(case)), Same(case.calibration), Same(case.facts), graphs)
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -16,7 +16,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import hand_over
 from optimizer.cost.memory import stage_fits
 from optimizer.cost.options import concurrencies
-from optimizer.cost.pipeline import Stations
+from optimizer.cost.pipeline import priced
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.shapes import Market
 from optimizer.cost.stages import Same, held_by, stage_work
@@ -218,8 +218,8 @@ def _step(
 ) -> Step:
     """Return one way to run a machine, the slowest of some runs of layers standing for all."""
     margin, group = terms.load.margin, kind.paths.group
-    mean_s = max(cycle(one.case, one.mean, Stations((part,)), 1).total for part in mean)
-    longest_s = max(cycle(one.case, one.longest, Stations((part,)), 1).total for part in longest)
+    mean_s = max(cycle(one.case, one.mean, priced((part,)), 1).total for part in mean)
+    longest_s = max(cycle(one.case, one.longest, priced((part,)), 1).total for part in longest)
     sent_s = _hand_over(one.case, kind, one.mean, place)
     apart = all(hop.medium not in (group.inner, group.outer) for hop in kind.hops)
     busy_s = max(mean_s, sent_s) if apart else mean_s + sent_s

@@ -5,6 +5,7 @@ measured share). The slower of bytes and FLOP is a lower bound for every p, and 
 below the datasheet's own bound.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, sqrt
 
@@ -73,9 +74,15 @@ def roofline(n_bytes: float, flop: float, at: Rate) -> float:
 
 def gemm(matrix: Matrix, rows: float) -> float:
     """Return the seconds of one matrix product with ``rows`` rows of activations: 2MKN FLOP, weights read once."""
-    return roofline(
-        matrix.weight_bytes + matrix.io_bytes_per_row * rows, matrix.flop_per_row * rows, matrix.rate
-    )  # fmt: skip
+    return gemms((matrix,), rows)
+
+
+def gemms(matrices: Iterable[Matrix], rows: float) -> float:
+    """Return the seconds of several matrix products, one after the other."""
+    seconds = 0.0
+    for one in matrices:
+        seconds += roofline(one.weight_bytes + one.io_bytes_per_row * rows, one.flop_per_row * rows, one.rate)
+    return seconds
 
 
 def attention_prefill(flop_per_pair: float, pairs: float, io_bytes: float, at: Rate) -> float:

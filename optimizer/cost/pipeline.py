@@ -6,10 +6,22 @@ from functools import lru_cache
 from itertools import pairwise, zip_longest
 
 from optimizer.cost.case import Case
+from optimizer.cost.collectives import Ways, part, ways
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.stages import Same, StageWork
 from optimizer.cost.work import Work, work
-from optimizer.topology.wiring import HopPath, Wiring
+from optimizer.inputs.calibration import Calibration
+from optimizer.topology.wiring import GroupPath, HopPath, Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Stages in a row on GPUs of one type: what all of them have in common."""
+
+    constants: Work
+    all_reduce: Ways
+    """Over a TP group."""
+    all_gather: Ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,7 @@ class HandOver:
 class Pipeline:
     """What one (micro-)batch passes, each serving one at a time: stages, and hand-overs that are no part of one."""
 
+    parts: tuple[Part, ...]
     stages: tuple[tuple[int, StageWork], ...]
     """Those that differ: the part of the replica they belong to, and what they hold."""
     hand_overs: tuple[HandOver, ...]
@@ -39,23 +52,27 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Stations:
-    """Seconds of what one (micro-)batch passes."""
+    """What one (micro-)batch passes, priced."""
 
     each: tuple[Breakdown, ...]
-    """Of the stations that differ."""
-    times: tuple[int, ...] = (1,)
+    """The stations that differ."""
+    times: tuple[int, ...]
     """How many there are of each."""
-    order: tuple[int, ...] = (0,)
+    order: tuple[int, ...]
     """Which is at every place."""
+    seconds: tuple[float, ...]
+    """Of each."""
 
     @property
     def in_order(self) -> tuple[Breakdown, ...]:
-        """Seconds of the station at every place."""
+        """The station at every place."""
         return tuple([self.each[station] for station in self.order])
 
     @property
     def sum(self) -> Breakdown:
-        """Seconds of all, one after the other."""
+        """All of them, one after the other."""
+        if self.times == (1,):
+            return self.each[0]
         gemm = attention = collectives = pipeline = overhead = 0.0
         for n, one in zip(self.times, self.each, strict=True):
             gemm += n * one.gemm
@@ -65,19 +82,33 @@ class Stations:
             overhead += n * one.overhead
         return Breakdown(gemm, attention, collectives, pipeline, overhead)
 
-    @property
-    def slowest_s(self) -> float:
-        """Seconds of the slowest."""
-        return max([one.total for one in self.each])
+
+def priced(each: Sequence[Breakdown], times: tuple[int, ...] = (1,), order: tuple[int, ...] = (0,)) -> Stations:
+    """Return the stations that differ, how many there are of each, and which is at every place."""
+    return Stations(tuple(each), times, order, tuple([one.total for one in each]))
+
+
+def part_of(case: Case) -> Part:
+    """Return what the stages of a case on one type of GPU have in common."""
+    return _part(Same(work(case)), Same(case.calibration), part(case.wiring.group, case.layout.tp))
+
+
+@lru_cache(maxsize=8192)
+def _part(constants: Same[Work], calibration: Same[Calibration], tp_group: GroupPath) -> Part:
+    all_reduce, all_gather = (ways(calibration, operation, tp_group) for operation in ("all_reduce", "all_gather"))
+    return Part(constants.value, all_reduce, all_gather)
 
 
 def pipeline_of(case: Case) -> Pipeline:
     """Return the stages of a replica and what they hand over, from the cache for the same constants and wiring."""
-    return _pipeline(Same(case.wiring), tuple([Same(work(part)) for part, _ in case.parts]))
+    parts = tuple([(Same(work(one)), Same(one.calibration)) for one, _ in case.parts])
+    return _pipeline(Same(case.wiring), case.layout.tp, parts)
 
 
 @lru_cache(maxsize=8192)
-def _pipeline(wiring: Same[Wiring], parts: tuple[Same[Work], ...]) -> Pipeline:
+def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Same[Work], Same[Calibration]], ...]) -> Pipeline:
+    groups = [section.group for section in wiring.value.sections] or [wiring.value.group]
+    parts = tuple(_part(*known, part(group, tp)) for known, group in zip(constants, groups, strict=True))
     places = list(_in_order(wiring.value, parts))
     sent = list(_handed_over(wiring.value, places))
     stages, hand_overs = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(sent))
@@ -87,29 +118,24 @@ def _pipeline(wiring: Same[Wiring], parts: tuple[Same[Work], ...]) -> Pipeline:
         if handed is None:
             passed.append((stage, None))
             continue
-        joined, hand_over = handed.hop.medium in _media(wiring.value, place[0]), hand_overs.index(handed)
+        group, hand_over = groups[place[0]], hand_overs.index(handed)
+        joined = handed.hop.medium in (group.inner, group.outer)  # where collectives cross its link it has to wait
         passed += [(stage, hand_over)] if joined else [(stage, None), (None, hand_over)]
     stations = tuple(dict.fromkeys(passed))
     order = tuple(map(stations.index, passed))
-    return Pipeline(stages, hand_overs, stations, order, tuple(map(order.count, range(len(stations)))))
+    return Pipeline(parts, stages, hand_overs, stations, order, tuple(map(order.count, range(len(stations)))))
 
 
-def _in_order(wiring: Wiring, parts: Sequence[Same[Work]]) -> Iterable[tuple[int, StageWork]]:
+def _in_order(wiring: Wiring, parts: Sequence[Part]) -> Iterable[tuple[int, StageWork]]:
     """Yield the part and the content of every stage."""
-    counts = [section.stages for section in wiring.sections] or [len(parts[0].value.order)]
+    counts = [section.stages for section in wiring.sections] or [len(parts[0].constants.order)]
     first = 0
-    for index, (count, part) in enumerate(zip(counts, parts, strict=True)):
-        for shape in part.value.order[first : first + count]:
-            yield index, part.value.shapes[shape]
+    for index, (count, one) in enumerate(zip(counts, parts, strict=True)):
+        for shape in one.constants.order[first : first + count]:
+            yield index, one.constants.shapes[shape]
         first += count
 
 
 def _handed_over(wiring: Wiring, places: Sequence[tuple[int, StageWork]]) -> Iterable[HandOver]:
     for hop, ((here, _), (there, _)) in zip(wiring.hops, pairwise(places), strict=False):
         yield HandOver(hop, (here,) if here == there else (here, there))
-
-
-def _media(wiring: Wiring, part: int) -> tuple[str, str]:
-    """Return the links that the collectives of a part of the replica cross: what is handed over there has to wait."""
-    group = wiring.sections[part].group if wiring.sections else wiring.group
-    return group.inner, group.outer

@@ -203,8 +203,8 @@ def _no_faster(market: Market, layout: Layout, gpu_type: str, paths: Wiring, mos
     """
     spread, whole = (market.case(one, gpu_type, paths, most) for one in (layout, replace(layout, dcp=1)))
     batch = Batch(decodes=most / micro_batches(whole, most), context=mean_context(market.workload))
-    pairs = zip(stations(spread, batch).each, stations(whole, batch).each, strict=True)
-    return all(longer.total >= shorter.total for longer, shorter in pairs)
+    pairs = zip(stations(spread, batch).seconds, stations(whole, batch).seconds, strict=True)
+    return all(longer >= shorter for longer, shorter in pairs)
 
 
 def _by_degrees(layouts: Sequence[Layout]) -> dict[tuple[int, int], list[Layout]]:

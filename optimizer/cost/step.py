@@ -9,16 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import log2
 
-from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
+from optimizer.cost.batch import Batch, fullest, is_captured, is_piecewise, rows_of
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import all_gather, hand_over, part
-from optimizer.cost.layers import LayerSeconds, layers, tp_all_reduce
+from optimizer.cost.collectives import hand_over
+from optimizer.cost.layers import layers
 from optimizer.cost.operators import gemm
-from optimizer.cost.pipeline import HandOver, Stations, pipeline_of
+from optimizer.cost.pipeline import HandOver, Part, Stations, part_of, pipeline_of, priced
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import Drafter, drafter
 from optimizer.cost.stages import StageWork
-from optimizer.cost.work import Work, work
 
 
 def prefill(case: Case, tokens: float, past: float = 0, sequences: float = 1) -> Breakdown:
@@ -59,7 +58,7 @@ def cycle(case: Case, batch: Batch, passed: Stations, micro: int) -> Breakdown:
         overhead_s += max(0.0, case.calibration.host.step_floor - turn_s)
     pipeline_s = turn.pipeline
     if micro > 1:
-        pipeline_s += max(0.0, micro * passed.slowest_s - turn_s - (overhead_s - turn.overhead))
+        pipeline_s += max(0.0, micro * max(passed.seconds) - turn_s - (overhead_s - turn.overhead))
     return Breakdown(turn.gemm, turn.attention, turn.collectives, pipeline_s, overhead_s)
 
 
@@ -75,18 +74,16 @@ def stations(case: Case, batch: Batch) -> Stations:
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
     most, line = fullest(case, batch), pipeline_of(case)
-    rows = rows_of(case, most)
-    parts = [part for part, _ in case.parts]
-    prices = [stage_prices(part, most, rows) for part in parts]
+    rows, cases = rows_of(case, most), [one for one, _ in case.parts]
+    prices = [_stage_prices(one, part, most, rows) for one, part in zip(cases, line.parts, strict=True)]
     stages = [prices[part](held) for part, held in line.stages]
     if (guess := drafter(case)) is not None:
         stages[-1] += Breakdown(overhead=_drafting(guess, case, batch, most))
     if not line.hand_overs:
-        return Stations(tuple(stages), line.times, line.order)
-    message_bytes = 2.0 * rows * work(parts[0]).hidden_bytes
-    sent = [_hand_over(parts, one, message_bytes) for one in line.hand_overs]
-    each = [_station(stages, sent, *one) for one in line.stations]
-    return Stations(tuple(each), line.times, line.order)
+        return priced(stages, line.times, line.order)
+    message_bytes = 2.0 * rows * line.parts[0].constants.hidden_bytes
+    sent = [_hand_over(cases, one, message_bytes) for one in line.hand_overs]
+    return priced([_station(stages, sent, *one) for one in line.stations], line.times, line.order)
 
 
 def _station(stages: list[Breakdown], sent: list[Breakdown], stage: int | None, hand_over: int | None) -> Breakdown:
@@ -95,15 +92,13 @@ def _station(stages: list[Breakdown], sent: list[Breakdown], stage: int | None, 
     return stages[stage] + sent[hand_over]
 
 
-def _hand_over(parts: list[Case], handed: HandOver, message_bytes: float) -> Breakdown:
+def _hand_over(cases: list[Case], handed: HandOver, message_bytes: float) -> Breakdown:
     """Return the seconds of passing on hidden state and residual of every row.
 
     Between two types of GPU the one that takes longer decides.
     """
-    tp = parts[0].layout.tp
-    return Breakdown(
-        pipeline=max([hand_over(parts[end].calibration, message_bytes, handed.hop, tp) for end in handed.ends])
-    )
+    tp, ends = cases[0].layout.tp, [cases[end].calibration for end in handed.ends]
+    return Breakdown(pipeline=max([hand_over(end, message_bytes, handed.hop, tp) for end in ends]))
 
 
 def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
@@ -125,47 +120,41 @@ def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
     return seconds
 
 
-def stage_prices(case: Case, batch: Batch, rows: float | None = None) -> Callable[[StageWork], Breakdown]:
+def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
     """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
-    constants, rows = work(case), rows_of(case, batch) if rows is None else rows
-    reduce_s = tp_all_reduce(case, constants, rows)
-    priced = layers(case, constants, batch, rows, reduce_s)
-    return lambda held: _stage(case, constants, priced, held, batch, rows, reduce_s)
+    return _stage_prices(case, part_of(case), batch, rows_of(case, batch))
 
 
-def _stage(
-    case: Case,
-    constants: Work,
-    priced: list[LayerSeconds],
-    shape: StageWork,
-    batch: Batch,
-    rows: float,
-    reduce_s: float,
-) -> Breakdown:
-    """Return one stage's seconds: its layers, embedding and head at the ends, and what the host adds."""
-    gemm_s = attention_s = collectives_s = overhead_s = 0.0
-    for count, layer in zip(shape.counts, priced, strict=True):
-        gemm_s += count * layer[0]
-        attention_s += count * layer[1]
-        collectives_s += count * layer[2]
-        overhead_s += count * layer[3]
-    overhead_s += shape.kernels * case.calibration.kernel
-    if shape.is_first:
-        collectives_s += reduce_s
-    if shape.is_last:
-        finished = batch.prompts + batch.decodes * case.checked
-        gemm_s += gemm(constants.head, finished)
-        overhead_s += finished * case.calibration.host.per_sequence
-        tp_group = part(case.wiring.group, case.layout.tp)
-        collectives_s += all_gather(case.calibration, finished * constants.logit_bytes, tp_group)
-    gpu_s = gemm_s + attention_s + collectives_s + overhead_s
-    waiting_s = max(0.0, _host(case, rows, shape) - gpu_s) if not is_captured(case, batch) else 0.0
-    return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s + waiting_s)
+def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
+    reduce_s = part.all_reduce.seconds(rows * part.constants.hidden_bytes)
+    each = layers(case, part.constants, batch, rows, reduce_s)
+    captured = is_captured(case, batch)
+
+    def price(held: StageWork) -> Breakdown:
+        gemm_s = attention_s = collectives_s = 0.0
+        overhead_s = held.kernels * case.calibration.kernel
+        for count, layer in zip(held.counts, each, strict=True):
+            gemm_s += count * layer[0]
+            attention_s += count * layer[1]
+            collectives_s += count * layer[2]
+            overhead_s += count * layer[3]
+        if held.is_first:
+            collectives_s += reduce_s
+        if held.is_last:
+            finished = batch.prompts + batch.decodes * case.checked
+            gemm_s += gemm(part.constants.head, finished)
+            overhead_s += finished * case.calibration.host.per_sequence
+            collectives_s += part.all_gather.seconds(finished * part.constants.logit_bytes)
+        if not captured:
+            gpu_s = gemm_s + attention_s + collectives_s + overhead_s
+            overhead_s += max(0.0, _host(case, rows, held) - gpu_s)
+        return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s)
+
+    return price
 
 
 def _host(case: Case, rows: float, stage: StageWork) -> float:
     """Return the seconds the host needs to launch a stage's kernels where no whole graph is replayed."""
     host = case.calibration.host
-    sizes = case.engine.cuda_graph_sizes
-    piecewise = case.engine.cuda_graphs and rows <= (sizes[-1] if sizes else case.facts.graph_prefill_tokens)
-    return host.step_floor + (stage.pieces * host.piece if piecewise else stage.launches * host.launch)
+    launching_s = stage.pieces * host.piece if is_piecewise(case, rows) else stage.launches * host.launch
+    return host.step_floor + launching_s
