@@ -107,9 +107,10 @@ def pipeline_of(case: Case) -> Pipeline:
 
 @lru_cache(maxsize=8192)
 def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Same[Work], Same[Calibration]], ...]) -> Pipeline:
-    groups = [section.group for section in wiring.value.sections] or [wiring.value.group]
+    sections = wiring.value.sections if len(constants) > 1 else ()
+    groups = [section.group for section in sections] or [wiring.value.group]
     parts = tuple(_part(*known, part(group, tp)) for known, group in zip(constants, groups, strict=True))
-    places = list(_in_order(wiring.value, parts))
+    places = list(_in_order([section.stages for section in sections], parts))
     sent = list(_handed_over(wiring.value, places))
     stages, hand_overs = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(sent))
     passed: list[tuple[int | None, int | None]] = []
@@ -126,11 +127,10 @@ def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Same[Work], 
     return Pipeline(parts, stages, hand_overs, stations, order, tuple(map(order.count, range(len(stations)))))
 
 
-def _in_order(wiring: Wiring, parts: Sequence[Part]) -> Iterable[tuple[int, StageWork]]:
-    """Yield the part and the content of every stage."""
-    counts = [section.stages for section in wiring.sections] or [len(parts[0].constants.order)]
+def _in_order(stages: Sequence[int], parts: Sequence[Part]) -> Iterable[tuple[int, StageWork]]:
+    """Yield the part and the content of every stage; ``stages``: of each part, where there are several."""
     first = 0
-    for index, (count, one) in enumerate(zip(counts, parts, strict=True)):
+    for index, (count, one) in enumerate(zip(stages or [len(parts[0].constants.order)], parts, strict=True)):
         for shape in one.constants.order[first : first + count]:
             yield index, one.constants.shapes[shape]
         first += count
