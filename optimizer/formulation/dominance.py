@@ -21,6 +21,7 @@ def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ..
 
     ``all_fast``: no column is slower than the best plan has to be, so the first objective is met by any of them.
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
+    Nothing where a model that had columns is left without: then it has no plan, and so have all together.
     """
     kept = with_partners(_within_limits(instance), instance.loads)
     before = len(kept) + 1
@@ -30,6 +31,8 @@ def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ..
         for service, load in enumerate(instance.loads):
             if carried := all_that_counts(instance, load, all_fast=all_fast):
                 kept = unsplittable(kept, service, partners(kept, instance.loads), carried)
+    if {column.service for column in kept} < {column.service for column in instance.columns}:
+        return ()
     return told_apart(kept) if instance.survive in ("node", "nic") else kept
 
 

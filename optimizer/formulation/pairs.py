@@ -29,6 +29,11 @@ def nanoseconds(seconds: float) -> int:
     return math.floor(seconds * NS + SAME)
 
 
+def bound_ns(seconds: float) -> int:
+    """Return a bound on the sum of such, rounded up."""
+    return math.ceil(seconds * NS)
+
+
 def services_apart(columns: Sequence[Column]) -> tuple[int, ...]:
     """Return the services that have both prefill and decode replicas among their columns."""
     roles = {(column.service, column.role) for column in columns}
@@ -92,20 +97,20 @@ def pairs_meet_ttft(model: cp_model.CpModel, decisions: Decisions) -> None:
         if bound is None:
             continue
         prefill, decode = (list(_of(decisions, service, role)) for role in ("prefill", "decode"))
-        _sum_within(model, (prefill, total_s), (decode, kept_s), math.ceil(bound * NS))
-        _sum_within(model, (prefill, kept_s), (decode, total_s), math.ceil(bound * NS))
+        _sum_within(model, (prefill, total_s), (decode, kept_s), bound_ns(bound))
+        _sum_within(model, (prefill, kept_s), (decode, total_s), bound_ns(bound))
 
 
 def _sum_within(
-    model: cp_model.CpModel, prefill: tuple[Chosen, Seconds], decode: tuple[Chosen, Seconds], bound_ns: int
+    model: cp_model.CpModel, prefill: tuple[Chosen, Seconds], decode: tuple[Chosen, Seconds], most_ns: int
 ) -> None:
     """Bound the slowest of both phases together; a replica that keeps the bound with the slowest partner is no part."""
     (sends, first), (takes, then) = prefill, decode
     most = [max(nanoseconds(seconds(column)) for column, _ in own) for own, seconds in (prefill, decode)]
-    if sum(most) > bound_ns:
-        early = _slowest(model, sends, first, max(0, bound_ns - most[1]))
-        late = _slowest(model, takes, then, max(0, bound_ns - most[0]))
-        model.add(early + late <= bound_ns)
+    if sum(most) > most_ns:
+        early = _slowest(model, sends, first, max(0, most_ns - most[1]))
+        late = _slowest(model, takes, then, max(0, most_ns - most[0]))
+        model.add(early + late <= most_ns)
 
 
 def pairs_agree(model: cp_model.CpModel, decisions: Decisions) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from optimizer.formulation.columns import Column
 from optimizer.formulation.instance import Load
-from optimizer.formulation.pairs import agree, kept_s, kind, services_apart, total_s
+from optimizer.formulation.pairs import agree, bound_ns, kept_s, kind, nanoseconds, services_apart, total_s
 from optimizer.inputs.workload import Role
 
 Reach = tuple[int, int]
@@ -43,22 +43,24 @@ def partners(columns: Sequence[Column], loads: Sequence[Load]) -> Partners:
     reach: dict[int, Reach] = {}
     whole: dict[tuple[int, Role], Reach] = {}
     for service in services_apart(columns):
-        bound = loads[service].workload.slo.ttft
+        ttft_s = loads[service].workload.slo.ttft
+        bound = None if ttft_s is None else bound_ns(ttft_s)
         for role, other in OTHER.items():
             there = [c for c in columns if c.service == service and c.role == other]
-            bare, total = sorted(map(kept_s, there)), sorted(map(total_s, there))
+            bare, total = (sorted(nanoseconds(seconds(c)) for c in there) for seconds in (kept_s, total_s))
             whole[service, role] = (len(bare), len(total))
             for column in columns:
                 if column.service == service and column.role == role:
                     reach[id(column)] = (
-                        _within(bare, bound, total_s(column)), _within(total, bound, kept_s(column))
-                    )  # fmt: skip
+                        _within(bare, bound, nanoseconds(total_s(column))),
+                        _within(total, bound, nanoseconds(kept_s(column))),
+                    )
     return Partners(reach, whole)
 
 
-def _within(seconds: Sequence[float], bound: float | None, taken_s: float) -> int:
-    """Return how many of ascending ``seconds`` keep the bound beside what is taken already."""
-    return len(seconds) if bound is None else bisect_right(seconds, bound - taken_s)
+def _within(there_ns: Sequence[int], bound: int | None, taken_ns: int) -> int:
+    """Return how many of ascending nanoseconds keep the bound beside what is taken already, as ``pairs_meet_ttft``."""
+    return len(there_ns) if bound is None else bisect_right(there_ns, bound - taken_ns)
 
 
 def with_partners(columns: Iterable[Column], loads: Sequence[Load]) -> tuple[Column, ...]:
