@@ -71,3 +71,11 @@ def test_the_shell_completes_commands_presets_and_objectives() -> None:
             [sys.executable, "-c", code], env={**os.environ, **told}, capture_output=True, text=True, check=False
         )
         assert wanted in done.stdout.split()
+
+
+def test_an_engine_that_does_not_run_on_the_gpus_is_no_answer_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["solve", "mi355x-8", "llama-3.1-8b", "--engine", "trtllm"]) == 1
+    assert "trtllm 1.2.0 does not run on mi355x (cdna4)" in " ".join(capsys.readouterr().out.split())
+    degrees = ["--tp", "1", "--pp", "1", "--batch", "4", "--isl", "100", "--osl", "10"]
+    assert run(["estimate", "mi355x-8", "llama-3.1-8b", "--engine", "trtllm", *degrees]) == 2
+    assert "trtllm 1.2.0 does not run on mi355x (cdna4)" in capsys.readouterr().err

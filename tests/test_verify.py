@@ -132,6 +132,12 @@ def _another_type(before: Plan) -> Plan:
     )
 
 
+def _of_architecture(before: Plan, architecture: str) -> Plan:
+    gpus = before.inputs.cluster.gpus
+    changed = {name: spec.model_copy(update={"architecture": architecture}) for name, spec in gpus.items()}
+    return with_cluster(before, gpus=changed)
+
+
 BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("seats_exist", lambda p: with_seat(p, 0, gpu="n7/0")),
     ("seats_exist", lambda p: with_seat(p, 0, node="n1")),
@@ -148,6 +154,7 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("layers_are_all_there", lambda p: with_replica(p, layers_per_stage=(4, 0))),
     ("layers_are_all_there", lambda p: with_replica(p, layers_per_stage=(2, 1, 1))),
     ("gpus_are_of_the_stages_type", _another_type),
+    ("engine_runs_on_the_gpus", lambda p: _of_architecture(p, "volta")),
     ("engine_admits_layout", _three_way),
     ("engine_admits_layout", lambda p: with_replica(p, model="another")),
     ("precisions_are_allowed", lambda p: with_replica(p, weights="fp8")),

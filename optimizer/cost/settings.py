@@ -28,6 +28,13 @@ def version_facts(spec: EngineSpec, version: str) -> EngineVersion:
     return known[-1]
 
 
+def refuses_gpu(engine: str, facts: EngineVersion, gpu: GpuSpec) -> str | None:
+    """Return why an engine does not run on a GPU, None where it does or where nobody named its architecture."""
+    if gpu.architecture in (*facts.runs_on, "other"):
+        return None
+    return f"{engine} does not run on {gpu.id} ({gpu.architecture}), only on {', '.join(facts.runs_on)}"
+
+
 def _number(version: str, spec: EngineSpec) -> tuple[int, ...]:
     """Return the leading numbers of a version: "0.15.2rc1" is (0, 15, 2)."""
     if (numbers := _numbers(version)) is None:

@@ -18,7 +18,7 @@ from optimizer.cost.options import (
     rebatched,
 )
 from optimizer.cost.quantities import EngineSettings, Estimate
-from optimizer.cost.settings import most_sequences, resolve, size_default, version_facts
+from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, size_default, version_facts
 from optimizer.cost.stages import Same
 from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
@@ -107,6 +107,11 @@ class Market:
     def facts(self) -> EngineVersion:
         """What holds for the engine's version."""
         return version_facts(self.engine, self.workload.engine.version or self.engine.latest)
+
+    def refuses(self, gpu_type: str) -> str | None:
+        """Return why the engine does not run on GPUs of a type, None where it does."""
+        version = self.workload.engine.version or self.engine.latest
+        return refuses_gpu(f"{self.engine.name} {version}", self.facts, self.gpus[gpu_type])
 
     def limit(self, *gpu_types: str) -> int:
         """Return the most requests an attention replica keeps in flight on GPUs of these types."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from optimizer.inputs.gpu import Architecture
 from optimizer.inputs.schema import Bytes, Count, Fraction, Natural, Record, Seconds
 from optimizer.inputs.workload import EngineName
 
@@ -64,6 +65,8 @@ class EngineVersion(Record):
     """Whether the fused-experts kernels' buffers stay allocated beside the sampler's peak."""
     window_pool: Literal["all-layers", "requests"] = "all-layers"
     """How the reported pool counts sliding windows: as if every layer kept every token, or by whole requests."""
+    runs_on: tuple[Architecture, ...] = Field(min_length=1)
+    """GPU architectures that it runs on."""
     several_gpu_types: bool = False
     """Whether the stages of one pipeline may sit on GPUs of several types of one vendor."""
     non_torch_bytes: Bytes

@@ -98,7 +98,10 @@ def estimate(
     topology = build(cluster)
     market = replace(market_of(cluster, model, workload), role=role)
     classes = classes_of(topology)
-    for gpu_type in market.gpus:
+    refused = {gpu_type: market.refuses(gpu_type) for gpu_type in market.gpus}
+    if all(refused.values()):
+        raise InputError("; ".join(filter(None, refused.values())))
+    for gpu_type in (gpu_type for gpu_type, why in refused.items() if why is None):
         spans = joins_nodes(topology)
         for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, layout.pp, joined=spans):
             seats = first_seats(topology, classes, footprint, spread=False)

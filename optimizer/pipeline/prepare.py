@@ -111,7 +111,7 @@ def prepare(
         survive=request.survive,
         own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
     )
-    tried = {t: [layout for offer in offers for layout in offer.tried[t]] for t in usable}
+    tried = {t: [layout for offer in offers for layout in offer.tried.get(t, ())] for t in usable}
     return Prepared(
         topology=topology,
         classes=classes,
@@ -176,7 +176,7 @@ def _offer(
     prices: Known,
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
-    usable = _usable(topology)
+    usable = _runnable(market, _usable(topology))
     tried = {t: _layouts(request, market.role, _largest(request, market, t, n), labels) for t, n in usable.items()}
     if not any(tried.values()):
         raise refused(request, labels, max(usable.values()))
@@ -211,7 +211,7 @@ def _inadmissible(
     if lacking is None:
         points = {offer.market.role: [e for shape in offer.shapes for e in shape.points] for offer in offers}
         return no_pair(Service(model=offers[0].market.model, workload=offers[0].market.workload), cluster, points)
-    found = shortfall(lacking.shapes, lacking.market, usable)
+    found = shortfall(lacking.shapes, lacking.market, _runnable(lacking.market, usable))
     what = "" if lacking.market.role == "both" else f" for {lacking.market.role}"
     return InfeasibleError(
         f"no layout of {lacking.market.model.name} is admissible{what} on cluster {cluster.name}",
@@ -253,6 +253,19 @@ def _usable(topology: Topology) -> dict[str, int]:
     if not counts:
         raise InputError(f"cluster {topology.cluster.name}: no GPU is usable: all are lost, reserved or excluded")
     return counts
+
+
+def _runnable(market: Market, usable: Mapping[str, int]) -> dict[str, int]:
+    """Return the types among ``usable`` that the engine runs on; InfeasibleError when there are none."""
+    reasons = {gpu_type: market.refuses(gpu_type) for gpu_type in usable}
+    found = {gpu_type: count for gpu_type, count in usable.items() if reasons[gpu_type] is None}
+    if not found:
+        raise InfeasibleError(
+            f"{market.engine.name} runs on no GPU of the cluster",
+            nearest_miss=tuple(filter(None, reasons.values())),
+            remedies=("another --engine (vllm, sglang, trtllm), or another engine.version in the workload",),
+        )
+    return found
 
 
 def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) -> Market:

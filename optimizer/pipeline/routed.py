@@ -98,6 +98,9 @@ def _refuse(request: Request) -> None:
 def _groupings(request: Request, topology: Topology) -> Iterator[tuple[int, Priced]]:
     """Yield every way to take GPUs together, at every precision that is allowed; larger groups first."""
     market, load = market_of(topology.cluster, request.model, request.workload), request.workload
+    types = {gpu.type for gpu in topology.gpus if gpu.placeable}
+    if refused := [why for gpu_type in sorted(types) if (why := market.refuses(gpu_type))]:
+        raise InputError(f"--routed: {'; '.join(refused)}; --exclude their nodes or take another --engine")
     for weights, cache in product(weights_of(request), load.kv_cache):
         terms, seen = Terms(market, weights, cache), set()
         for most in _sizes(request, topology):

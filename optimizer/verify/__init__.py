@@ -16,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     seats.ranks_are_complete,
     seats.layers_are_all_there,
     seats.gpus_are_of_the_stages_type,
+    seats.engine_runs_on_the_gpus,
     seats.engine_takes_several_types,
     seats.engine_admits_layout,
     seats.precisions_are_allowed,

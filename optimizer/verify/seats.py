@@ -5,6 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
 from optimizer.cost.attention_replicas import misseated
+from optimizer.cost.settings import refuses_gpu
 from optimizer.layout import refusals, refuses_hand_over
 from optimizer.topology.sections import told
 from optimizer.verify.evidence import Claim, Evidence
@@ -71,6 +72,17 @@ def gpus_are_of_the_stages_type(evidence: Evidence) -> Iterator[str]:
             types = Counter(evidence.known[gpu].type for gpu in ids)
             if set(types) != {gpu_type}:
                 yield f"{claim.name} stage {stage}: sits on {dict(types)}, priced for {gpu_type}"
+
+
+def engine_runs_on_the_gpus(evidence: Evidence) -> Iterator[str]:
+    """The engine's version runs on GPUs of the architecture of every stage."""
+    for claim in evidence.claims:
+        if claim.facts is None:
+            continue
+        engine = f"{claim.replica.engine.name} {claim.replica.engine.version}"
+        specs = {spec.id: spec for stage in range(len(claim.types)) if (spec := claim.spec_of(stage)) is not None}
+        reasons = (refuses_gpu(engine, claim.facts, spec) for spec in specs.values())
+        yield from (f"{claim.name}: {reason}" for reason in reasons if reason)
 
 
 def engine_takes_several_types(evidence: Evidence) -> Iterator[str]:

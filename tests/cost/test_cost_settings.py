@@ -3,10 +3,10 @@
 import pytest
 
 from optimizer.cost.quantities import EngineSettings
-from optimizer.cost.settings import most_sequences, resolve, version_facts
+from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, version_facts
 from optimizer.errors import InputError
 from optimizer.inputs.presets import load_engine, load_gpu, load_model, names
-from optimizer.inputs.workload import EngineChoice, Lengths, WorkloadSpec
+from optimizer.inputs.workload import EngineChoice, EngineName, Lengths, WorkloadSpec
 
 VLLM = load_engine("vllm")
 
@@ -92,3 +92,23 @@ def test_every_engine_knows_its_latest_release_and_orders_its_versions(name: str
     spec = load_engine(name)
     assert version_facts(spec, spec.latest) is spec.versions[-1]
     assert [version_facts(spec, facts.since) for facts in spec.versions] == list(spec.versions)
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "gpu", "runs"),
+    [
+        ("vllm", "0.17", "v100-sxm2-32", True), ("vllm", "0.21", "v100-sxm2-32", False), ("vllm", "0.33", "mi300x", True),
+        ("vllm", "0.8", "mi355x", False), ("vllm", "0.11", "mi355x", True), ("sglang", "0.5", "mi250x", False),
+        ("sglang", "0.5", "t4", True), ("trtllm", "1.2.0", "mi300x", False), ("trtllm", "1.2.0", "l40s", True),
+        ("trtllm", "1.2.0", "gaudi3", False),
+    ],
+)  # fmt: skip
+def test_engines_run_on_the_architectures_that_their_versions_name(
+    engine: EngineName, version: str, gpu: str, runs: bool
+) -> None:
+    assert (refuses_gpu(engine, version_facts(load_engine(engine), version), load_gpu(gpu)) is None) == runs
+
+
+def test_a_gpu_of_an_architecture_that_nobody_named_is_not_refused() -> None:
+    unknown = load_gpu("h100-sxm").model_copy(update={"architecture": "other"})
+    assert refuses_gpu("vllm", version_facts(VLLM, VLLM.latest), unknown) is None
