@@ -79,3 +79,12 @@ def test_an_engine_that_does_not_run_on_the_gpus_is_no_answer_and_says_why(capsy
     degrees = ["--tp", "1", "--pp", "1", "--batch", "4", "--isl", "100", "--osl", "10"]
     assert run(["estimate", "mi355x-8", "llama-3.1-8b", "--engine", "trtllm", *degrees]) == 2
     assert "trtllm 1.2.0 does not run on mi355x (cdna4)" in capsys.readouterr().err
+
+
+def test_gpus_that_the_engine_does_not_run_on_stay_idle_and_the_plan_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = tmp_path / "c.yaml"
+    cluster.write_text("name: two\nnodes: [{name: a, template: hgx-h200}, {name: b, template: mi300x-8}]\n")
+    assert run(["--quiet", "solve", str(cluster), "llama-3.2-1b", "--engine", "trtllm", "--max-gpus", "1"]) == 0
+    assert "trtllm 1.2.0 does not run on mi300x (cdna3)" in " ".join(capsys.readouterr().out.split())

@@ -72,7 +72,7 @@ class _Offer:
     tried: Mapping[str, Sequence[Layout]]
     shapes: tuple[Shape, ...]
     notes: tuple[str, ...] = ()
-    """Which pipelines over several GPU types were tried."""
+    """Which GPU types the engine does not run on, and which pipelines over several were tried."""
 
 
 def prepare(
@@ -188,12 +188,13 @@ def _offer(
         raise InputError(unknown.notes()[0])
     what = "" if market.role == "both" else f" for {market.role}"
     progress(f"{request.model.name}: {len(priced)} shapes of {sum(map(len, tried.values()))} layouts priced{what}")
+    idle = tuple(why for gpu_type in sorted(_usable(topology)) if (why := market.refuses(gpu_type)))
     if len(usable) == 1:
-        return _Offer(market, tried, priced)
+        return _Offer(market, tried, priced, idle)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
     place = Place(topology, tuple(classes), market, unknown.add)
     mixed = mixtures(place, lambda: _layouts(request, market.role, most, labels), priced, usable)
-    return _Offer(market, tried, (*priced, *mixed.shapes), tuple(mixed_scope(mixed)))
+    return _Offer(market, tried, (*priced, *mixed.shapes), (*idle, *mixed_scope(mixed)))
 
 
 def in_pairs(columns: Sequence[Column]) -> tuple[Column, ...]:

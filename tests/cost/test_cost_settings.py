@@ -97,7 +97,8 @@ def test_every_engine_knows_its_latest_release_and_orders_its_versions(name: str
 @pytest.mark.parametrize(
     ("engine", "version", "gpu", "runs"),
     [
-        ("vllm", "0.17", "v100-sxm2-32", True), ("vllm", "0.21", "v100-sxm2-32", False), ("vllm", "0.33", "mi300x", True),
+        ("vllm", "0.17", "v100-sxm2-32", True), ("vllm", "0.21", "v100-sxm2-32", False),
+        ("vllm", "0.33.0", "mi300x", True),
         ("vllm", "0.8", "mi355x", False), ("vllm", "0.11", "mi355x", True), ("sglang", "0.5", "mi250x", False),
         ("sglang", "0.5", "t4", True), ("trtllm", "1.2.0", "mi300x", False), ("trtllm", "1.2.0", "l40s", True),
         ("trtllm", "1.2.0", "gaudi3", False),
