@@ -188,7 +188,7 @@ def _offer(
         raise InputError(unknown.notes()[0])
     what = "" if market.role == "both" else f" for {market.role}"
     progress(f"{request.model.name}: {len(priced)} shapes of {sum(map(len, tried.values()))} layouts priced{what}")
-    idle = tuple(why for gpu_type in sorted(_usable(topology)) if (why := market.refuses(gpu_type)))
+    idle = tuple(said for gpu_type in sorted(_usable(topology)) if (said := market.refuses(gpu_type)))
     if len(usable) == 1:
         return _Offer(market, tried, priced, idle)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)
