@@ -21,9 +21,9 @@ class Hardware:
     calibration: Calibration
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """A model in one layout on GPUs, wired and served in one way."""
+    """A model in one layout on GPUs, wired and served in one way; compared by identity, to look up its constants."""
 
     model: ModelSpec
     layout: Layout

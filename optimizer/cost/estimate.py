@@ -14,9 +14,9 @@ from optimizer.cost.pipeline import pipeline_of
 from optimizer.cost.quantities import Breakdown, Estimate, Phases
 from optimizer.cost.serving import operate
 from optimizer.cost.speculation import decode_steps
-from optimizer.cost.stages import Same
 from optimizer.cost.step import prefill
 from optimizer.cost.traffic import crossing
+from optimizer.inputs.identity import Same
 from optimizer.inputs.workload import Role, WorkloadSpec
 
 
@@ -86,7 +86,7 @@ class _Prompt:
         graphs: object = is_piecewise(case, tokens / case.layout.pcp), case.engine.max_num_batched_tokens
         if case.speculative is not None:  # drafts are decoded too
             graphs = Same(case.speculative), Same(case.engine)
-        self.key = (tokens, past, Same(pipeline_of(case)), Same(case.calibration), Same(case.facts), graphs)
+        self.key = (tokens, past, pipeline_of(case), Same(case.calibration), Same(case.facts), graphs)
 
     def __hash__(self) -> int:
         return hash(self.key)

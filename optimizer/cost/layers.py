@@ -14,7 +14,6 @@ from optimizer.cost.operators import (
     moe,
     roofline,
 )  # fmt: skip
-from optimizer.cost.stages import Same
 from optimizer.cost.work import AttentionWork, LayerWork, Work
 
 LayerSeconds = tuple[float, float, float, float]
@@ -24,7 +23,7 @@ LayerSeconds = tuple[float, float, float, float]
 def layers(case: Case, constants: Work, batch: Batch, rows: float, reduce_s: float) -> list[LayerSeconds]:
     """Return the seconds of a layer of each kind; ``reduce_s`` is what one all-reduce over the TP group takes."""
     experts_rows, layout = routed(case, batch, rows), case.layout
-    computed = _computed(Same(constants), batch, rows, experts_rows, case.checked, layout.pcp)
+    computed = _computed(constants, batch, rows, experts_rows, case.checked, layout.pcp)
     return [
         (
             gemm_s,
@@ -48,24 +47,24 @@ def routed(case: Case, batch: Batch, rows: float) -> float:
 
 @lru_cache(maxsize=16384)
 def _computed(
-    constants: Same[Work], batch: Batch, rows: float, experts_rows: float, queries: int, prefill_ranks: int
+    constants: Work, batch: Batch, rows: float, experts_rows: float, queries: int, prefill_ranks: int
 ) -> tuple[tuple[float, float, float], ...]:
     """Return the seconds of a layer of each kind without communication: the same on all links.
 
     ``queries``: tokens of a sequence in decode that the step computes.
     """
-    work, prompts = constants.value, batch.prompts / prefill_ranks
+    prompts = batch.prompts / prefill_ranks
     attentions = {
         id(at): (_projections(at, batch, rows, prompts), _attention(at, batch, prompts, queries))
-        for at in work.attentions
+        for at in constants.attentions
     }
     found = []
-    for kind in work.kinds:
+    for kind in constants.kinds:
         projections_s, attention_s = attentions[id(kind.attention)]
         gemm_s = projections_s + gemms(kind.matrices, rows)
         if kind.experts is not None:
             gemm_s += moe(kind.experts, experts_rows, batch.distinct)
-        elementwise_s = elementwise(kind.elementwise_bytes_per_token, rows, work.elementwise_bytes_per_s)
+        elementwise_s = elementwise(kind.elementwise_bytes_per_token, rows, constants.elementwise_bytes_per_s)
         found.append((gemm_s, attention_s, elementwise_s))
     return tuple(found)
 

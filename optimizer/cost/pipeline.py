@@ -8,13 +8,14 @@ from itertools import pairwise, zip_longest
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import Ways, part, ways
 from optimizer.cost.quantities import Breakdown
-from optimizer.cost.stages import Same, StageWork
+from optimizer.cost.stages import StageWork
 from optimizer.cost.work import Work, work
 from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.identity import Same
 from optimizer.topology.wiring import GroupPath, HopPath, Wiring
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """Stages in a row on GPUs of one type: what all of them have in common."""
 
@@ -33,7 +34,7 @@ class HandOver:
     """The parts of the replica at its ends, once where both are of one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
     """What one (micro-)batch passes, each serving one at a time: stages, and hand-overs that are no part of one."""
 
@@ -90,23 +91,24 @@ def priced(each: Sequence[Breakdown], times: tuple[int, ...] = (1,), order: tupl
 
 def part_of(case: Case) -> Part:
     """Return what the stages of a case on one type of GPU have in common."""
-    return _part(Same(work(case)), Same(case.calibration), part(case.wiring.group, case.layout.tp))
+    return _part(work(case), Same(case.calibration), part(case.wiring.group, case.layout.tp))
 
 
 @lru_cache(maxsize=8192)
-def _part(constants: Same[Work], calibration: Same[Calibration], tp_group: GroupPath) -> Part:
+def _part(constants: Work, calibration: Same[Calibration], tp_group: GroupPath) -> Part:
     all_reduce, all_gather = (ways(calibration, operation, tp_group) for operation in ("all_reduce", "all_gather"))
-    return Part(constants.value, all_reduce, all_gather)
+    return Part(constants, all_reduce, all_gather)
 
 
+@lru_cache(maxsize=256)
 def pipeline_of(case: Case) -> Pipeline:
     """Return the stages of a replica and what they hand over, from the cache for the same constants and wiring."""
-    parts = tuple([(Same(work(one)), Same(one.calibration)) for one, _ in case.parts])
+    parts = tuple([(work(one), Same(one.calibration)) for one, _ in case.parts])
     return _pipeline(Same(case.wiring), case.layout.tp, parts)
 
 
 @lru_cache(maxsize=8192)
-def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Same[Work], Same[Calibration]], ...]) -> Pipeline:
+def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Work, Same[Calibration]], ...]) -> Pipeline:
     sections = wiring.value.sections if len(constants) > 1 else ()
     groups = [section.group for section in sections] or [wiring.value.group]
     parts = tuple(_part(*known, part(group, tp)) for known, group in zip(constants, groups, strict=True))

@@ -13,8 +13,8 @@ from optimizer.cost.kv import rank_kv_bytes_per_token
 from optimizer.cost.operators import Matrix
 from optimizer.cost.projections import ACTIVATION_BYTES, Rates, matrix
 from optimizer.cost.shards import weights_bytes
-from optimizer.cost.stages import Same
 from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Speculative
 from optimizer.layout import Layout
@@ -52,12 +52,12 @@ def drafter(case: Case) -> Drafter | None:
     """Return what drafts in a replica; None where nothing does, or a lookup in the prompt that costs no GPU time."""
     if case.speculative is None or case.speculative.method == "ngram":
         return None
-    return _drafter(Same(case))
+    return _drafter(case)
 
 
 @lru_cache(maxsize=256)
-def _drafter(replica: Same[Case]) -> Drafter:
-    case, last = replica.value, replica.value.at(replica.value.layout.pp - 1)
+def _drafter(case: Case) -> Drafter:
+    last = case.at(case.layout.pp - 1)
     speculative = case.speculative
     assert speculative is not None
     if speculative.draft_model is not None:

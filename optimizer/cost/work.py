@@ -18,9 +18,10 @@ from optimizer.cost.projections import (
     matrix,
 )
 from optimizer.cost.shards import scheme_of
-from optimizer.cost.stages import Same, StageWork, held_by_stages, kinds_of, stage_work
+from optimizer.cost.stages import StageWork, held_by_stages, kinds_of, stage_work
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import Dense, GroupedQuery, Latent, Layer, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
 
@@ -73,9 +74,9 @@ class LayerWork:
     """Gather and scatter of the rows of all who share the experts (MoE under attention DP or prefill CP)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """All a replica does, per rank."""
+    """All a replica does, per rank; compared by identity, as it is made once."""
 
     kinds: tuple[LayerWork, ...]
     attentions: tuple[AttentionWork, ...]
@@ -100,15 +101,9 @@ class Work:
     elementwise_bytes_per_s: float
 
 
+@lru_cache(maxsize=256)
 def work(case: Case) -> Work:
     """Return the replica's constants, from the cache when model, layout, GPU and calibration are the same objects."""
-    return _work_of(Same(case))
-
-
-@lru_cache(maxsize=256)
-def _work_of(replica: "Same[Case]") -> Work:
-    """Return the constants of a case seen lately, without hashing its parts."""
-    case = replica.value
     return _work(Same(case.model), case.layout, Same(case.gpu), Same(case.calibration), case.wiring.speed_factor)
 
 
