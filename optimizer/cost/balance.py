@@ -22,9 +22,10 @@ from optimizer.cost.case import Case
 from optimizer.cost.memory import stage_fits
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import decode_steps
-from optimizer.cost.stages import Same, StageWork, held_by, stage_work
+from optimizer.cost.stages import StageWork, held_by, stage_work
 from optimizer.cost.step import micro_batches, stage_prices
 from optimizer.cost.work import LayerWork, work
+from optimizer.inputs.identity import Same
 from optimizer.inputs.workload import Role, WorkloadSpec
 
 Split = tuple[int, ...]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, sqrt
 
-from optimizer.cost.stages import Same
 from optimizer.errors import InputError
 from optimizer.inputs.calibration import Calibration, CollectiveFit, Link, Operation
+from optimizer.inputs.identity import Same
 from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Medium
 from optimizer.units import MB
 

@@ -19,9 +19,10 @@ from optimizer.cost.options import concurrencies
 from optimizer.cost.pipeline import priced
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.shapes import Market
-from optimizer.cost.stages import Same, held_by, stage_work
+from optimizer.cost.stages import held_by, stage_work
 from optimizer.cost.step import cycle, stage_prices
 from optimizer.cost.work import work
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, WorkloadSpec
 from optimizer.layout import Layout

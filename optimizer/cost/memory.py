@@ -11,7 +11,7 @@ from optimizer.cost.kv import StageCache, stage_cache
 from optimizer.cost.quantities import RankMemory
 from optimizer.cost.shards import buffer_bytes, weights_bytes
 from optimizer.cost.speculation import Drafter, drafter
-from optimizer.cost.stages import Same
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
 from optimizer.units import show_bytes

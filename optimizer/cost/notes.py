@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from optimizer.cost.case import Case
-from optimizer.cost.stages import Same
 from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec, Scheme
 
 

@@ -11,8 +11,8 @@ from optimizer.cost.balance import Loads, Split, best_split, fastest, within
 from optimizer.cost.options import Points, concurrencies, operating_points
 from optimizer.cost.shapes import Market, Shape, ways
 from optimizer.cost.shards import weights_bytes
-from optimizer.cost.stages import Same
 from optimizer.errors import UnknownRateError
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec
 from optimizer.layout import Layout
 from optimizer.topology.classes import NodeClass, joins_nodes

@@ -19,12 +19,12 @@ from optimizer.cost.options import (
 )
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, size_default, version_facts
-from optimizer.cost.stages import Same
 from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.engine import EngineSpec, EngineVersion
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import LayerRun, ModelSpec
 from optimizer.layout import Layout
 
@@ -37,24 +38,6 @@ class StageWork:
     kernels: int
     launches: int
     pieces: int
-
-
-T = TypeVar("T")
-
-
-class Same(Generic[T]):
-    """A cache key that compares a value by identity: hashing a whole model spec would cost more than a price."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.value is other.value
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,10 @@
 """Which layouts an engine admits for a model: one function for each rule."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from math import ceil
 
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import (
     Attention,
     Dense,
@@ -28,19 +30,29 @@ Rule = Callable[[ModelSpec, Layout, EngineName], str | None]
 
 def kinds(model: ModelSpec) -> tuple[Attention, ...]:
     """Return the attentions of the model, each once, in order."""
-    kinds: list[Attention] = []
-    for run in model.runs:
-        if run.attention not in kinds:
-            kinds.append(run.attention)
-    return tuple(kinds)
+    return _attentions(Same(model))
+
+
+@lru_cache(maxsize=64)
+def _attentions(model: Same[ModelSpec]) -> tuple[Attention, ...]:
+    found: list[Attention] = []
+    for run in model.value.runs:
+        if run.attention not in found:
+            found.append(run.attention)
+    return tuple(found)
 
 
 def _blocks(model: ModelSpec) -> tuple[FeedForward, ...]:
-    blocks: list[FeedForward] = []
-    for run in model.runs:
-        if run.feed_forward not in blocks:
-            blocks.append(run.feed_forward)
-    return tuple(blocks)
+    return _feed_forwards(Same(model))
+
+
+@lru_cache(maxsize=64)
+def _feed_forwards(model: Same[ModelSpec]) -> tuple[FeedForward, ...]:
+    found: list[FeedForward] = []
+    for run in model.value.runs:
+        if run.feed_forward not in found:
+            found.append(run.feed_forward)
+    return tuple(found)
 
 
 def _experts(model: ModelSpec) -> tuple[MixtureOfExperts, ...]:

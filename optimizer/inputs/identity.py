@@ -1,0 +1,20 @@
+"""Cache keys by identity: inputs are frozen, and hashing a whole model costs more than what is looked up."""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Same(Generic[T]):
+    """A cache key that compares a value by identity, and keeps it alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
