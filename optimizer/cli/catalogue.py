@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from optimizer.inputs.presets import Kind
+    from optimizer.report.tables import Screen
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +34,7 @@ def presets(
     from optimizer.inputs.complaints import did_you_mean
     from optimizer.report import records
     from optimizer.report.catalogue import name_table
+    from optimizer.report.tables import screen
 
     if what == "show":
         _show(name, json=json)
@@ -44,21 +46,22 @@ def presets(
     if json:
         output.answer(records.json_text(names))
     else:
-        output.console().print(name_table(names) if what is None else _table(kinds[0]))
+        console = output.console()
+        console.print(name_table(names) if what is None else _table(kinds[0], screen(console)))
 
 
-def _table(kind: "Kind") -> "RenderableType":
+def _table(kind: "Kind", screen: "Screen") -> "RenderableType":
     from optimizer.inputs import presets as shipped
     from optimizer.report import catalogue
 
     names = shipped.names(kind)
     match kind:
         case "gpus":
-            return catalogue.gpu_table([shipped.load_gpu(name) for name in names])
+            return catalogue.gpu_table([shipped.load_gpu(name) for name in names], screen)
         case "clusters":
             return catalogue.cluster_table({name: shipped.load_cluster(name) for name in names})
         case "models":
-            return catalogue.model_table({name: shipped.load_model(name) for name in names})
+            return catalogue.model_table({name: shipped.load_model(name) for name in names}, screen)
         case "calibrations" | "engines":
             return catalogue.name_table({kind: names})
 

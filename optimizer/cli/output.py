@@ -51,6 +51,8 @@ def check_folder(path: str | None, option: str = "-o") -> None:
         raise InputError(f"{option} {path}: no folder {folder}; create it or choose another place")
     if Path(path).is_dir():
         raise InputError(f"{option} {path}: is a folder; name a file in it")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{option} {path}: folder {folder} may not be written to; choose another place")
 
 
 @contextmanager

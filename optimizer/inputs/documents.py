@@ -208,7 +208,7 @@ def parse_json(text: str, where: str) -> object:
         value: object = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{where}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}; check commas, quotes, brackets"
+            f"{where}:{error.lineno}: broken JSON: {error.msg}, column {error.colno}; check commas, quotes, brackets"
         ) from error
     except RecursionError as error:
         raise InputError(f"{where}: nested too deep; flatten it") from error

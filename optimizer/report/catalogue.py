@@ -8,20 +8,25 @@ from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.hostlist import all_hosts
 from optimizer.inputs.model import ModelSpec
-from optimizer.report.tables import columns, pairs
+from optimizer.report.tables import Screen, columns, pairs
 from optimizer.units import show_bytes, show_bytes_per_s
 
+FULL_NAMES = 100
+"""Width from which on the long names fit beside the short ones; `presets show` tells them in any case."""
 
-def gpu_table(gpus: Sequence[GpuSpec]) -> RenderableType:
+
+def gpu_table(gpus: Sequence[GpuSpec], screen: Screen) -> RenderableType:
     """Return the GPU catalogue."""
+    long = screen.width >= FULL_NAMES
     rows = [
         (
-            gpu.id, gpu.name, show_bytes(gpu.memory), show_bytes_per_s(gpu.memory_bandwidth),
+            gpu.id, *([gpu.name] if long else []), show_bytes(gpu.memory), show_bytes_per_s(gpu.memory_bandwidth),
             show_bytes_per_s(gpu.scale_up.bandwidth) if gpu.scale_up else "-", f"{gpu.tdp:,.0f} W",
         )
         for gpu in gpus
     ]  # fmt: skip
-    return columns("GPUs", ("id", "name", "memory", "bandwidth", "links", "TDP"), rows, left=(0, 1))
+    heads = ("id", *(["name"] if long else []), "memory", "bandwidth", "links", "TDP")
+    return columns("GPUs", heads, rows, left=(0, 1) if long else (0,))
 
 
 def cluster_table(clusters: Mapping[str, ClusterSpec]) -> RenderableType:
@@ -51,17 +56,18 @@ def _fabric(cluster: ClusterSpec) -> str:
     return cluster.fabric.kind if cluster.fabric else "none"
 
 
-def model_table(models: Mapping[str, ModelSpec]) -> RenderableType:
+def model_table(models: Mapping[str, ModelSpec], screen: Screen) -> RenderableType:
     """Return the model presets."""
+    long = screen.width >= FULL_NAMES
     rows = [
         (
-            name, model.name, str(model.num_layers), f"{model.hidden:,}", "MoE" if model.is_moe else "dense",
-            f"{model.context:,}", model.checkpoint_scheme,
+            name, *([model.name] if long else []), str(model.num_layers), f"{model.hidden:,}",
+            "MoE" if model.is_moe else "dense", f"{model.context:,}", model.checkpoint_scheme,
         )
         for name, model in models.items()
     ]  # fmt: skip
-    heads = ("name", "hub name", "layers", "hidden", "kind", "context", "weights")
-    return columns("Models", heads, rows, left=(0, 1, 4, 6))
+    heads = ("name", *(["hub name"] if long else []), "layers", "hidden", "kind", "context", "weights")
+    return columns("Models", heads, rows, left=(0, 1, 4, 6) if long else (0, 3, 5))
 
 
 def name_table(names: Mapping[str, Sequence[str]]) -> RenderableType:

@@ -30,9 +30,11 @@ def read_plan(path: str) -> Plan:
     A routed pool is refused: neither engines nor the reports of replicas know what to do with it.
     """
     if not Path(path).exists():
-        raise InputError(f"{path}: no such file; write one with `tpopt solve CLUSTER MODEL -o plan.json`")
+        raise InputError(f"{path}: no such file; write one with {_WRITE}")
     document = read_document(Path(path))
     version = document.get("schema_version") if isinstance(document, Mapping) else None
+    if version is None:
+        raise InputError(f"{path}: is no plan: it has no schema_version; write one with {_WRITE}")
     if version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version: found {version!r}, this tpopt reads {SCHEMA_VERSION}; solve again")
     if isinstance(document, Mapping) and document.get("kind") == KIND:
@@ -41,6 +43,9 @@ def read_plan(path: str) -> Plan:
             "pipelines; give its machines and flows to a router such as Helix's, or solve without --routed"
         )
     return validated(Plan, document, path)
+
+
+_WRITE = "`tpopt solve CLUSTER MODEL -o plan.json`"
 
 
 def solved_text(plan: Plan, seconds: Mapping[str, float]) -> str:

@@ -41,7 +41,7 @@ def page(plan: Plan, plotly_js: str) -> str:
         section("topology", "Topology and placement", "Point at a GPU, or move with the arrow keys, to see its rank, "
                  "memory and links.", f'<div class="scroll">{picture}</div>'),
         _models(plan),
-        section("binds", "What binds", "",
+        section("binds", "Why, and what binds", "",
                 _pairs(winning(plan)) + _list(binds(plan, topology, found))),
         section("faults", "What is broken", "", _list(fault_lines(plan, amount))) if plan.faults else "",
         '<div class="two">', *map(chart_part, drawn), "</div>",
@@ -101,14 +101,16 @@ def _links(plan: Plan, drawn: Sequence[Chart]) -> list[tuple[str, str]]:
     parts = ((f"{chart.key}-part", chart.title) for chart in drawn)
     more = [("models", "Models")] if plan.inputs.more else []
     more += [("apart", "Prefill and decode")] if is_apart(plan) else []
-    first, last = (("topology", "Topology"), *more, ("binds", "What binds")), (("candidates", "Comparison"),)
+    first, last = (("topology", "Topology"), *more, ("binds", "Why, and what binds")), (("candidates", "Comparison"),)
     return [*first, *parts, *last, ("provenance", "Provenance")]
 
 
 def _cards(plan: Plan) -> str:
     totals, objective = plan.totals, plan.objective
+    asked = (f"objective: {objective.name}", amount(objective.value, objective.unit))
+    weighted = any(service.weight != 1 for service in plan.inputs.services)
     cards = [
-        (f"objective: {objective.name}", amount(objective.value, objective.unit)),
+        *([asked] if objective.name != "throughput" or weighted or plan.survival is not None else []),
         ("output", f"{totals.output_tokens_per_s:,.0f} tokens/s"),
         ("requests", f"{show_number(totals.requests_per_s)} /s"),
         ("TTFT, mean", show_seconds(totals.ttft_s)), ("TPOT, mean", show_seconds(totals.tpot_s)),
@@ -124,37 +126,50 @@ def _list(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-_HEADS = ("layout", "DP", "GPUs", "weights", "KV", "GPU", "span", "tokens/s", "TTFT", "TPOT", "fullest GPU", "loses on")
-_TEXT = ("layout", "weights", "KV", "GPU", "span", "loses on", "model", "role")
+_SHARED = {"weights": "weights", "KV": "kv_cache", "GPU": "gpu_type", "span": "span"}
+"""Columns that are left out where all layouts agree, by the property they show."""
+_TEXT = ("layout", *_SHARED, "loses on", "model", "role")
 
 
 def _candidates(plan: Plan) -> str:
     models = service_names(plan.inputs.services) if plan.inputs.more else ()
     roles = any(one.role != "both" for one in plan.candidates)
-    told = (*(["model"] if models else []), *(["role"] if roles else []), *_HEADS)
+    differ = [head for head, name in _SHARED.items() if len({getattr(one, name) for one in plan.candidates}) > 1]
+    told = (
+        *(["model"] if models else []), *(["role"] if roles else []), "layout", "tokens/s", "TTFT", "TPOT",
+        "GPUs", "DP", *differ, "fullest GPU", "loses on",
+    )  # fmt: skip
     heads = "".join(
         f'<th scope="col"{" class=text" if head in _TEXT else ""}><button type="button">{escape(head)}</button></th>'
         for head in told
     )
     rows = "".join(
-        _row(one, (*([models[one.service]] if models else []), *([one.role] if roles else [])))
+        _row(one, (*([models[one.service]] if models else []), *([one.role] if roles else [])), differ)
         for one in plan.candidates
     )
     whole = f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div class="scroll tall" tabindex="0" aria-label="Comparison of layouts">{whole}</div>'
+    return f'<div class="scroll tall" tabindex="0" aria-label="Comparison of layouts">{whole}</div>{_all_have(plan)}'
 
 
-def _row(one: Candidate, of: Sequence[str]) -> str:
+def _all_have(plan: Plan) -> str:
+    """Return what the columns left out would say in every line."""
+    kinds = {head: {str(getattr(one, name)) for one in plan.candidates} for head, name in _SHARED.items()}
+    same = [f"{head} {values.pop()}" for head, values in kinds.items() if len(values) == 1]
+    return f'<p class="dim">All: {escape(", ".join(same))}.</p>' if same else ""
+
+
+def _row(one: Candidate, of: Sequence[str], differ: Sequence[str]) -> str:
     """Return a line, ``of`` first; ``data-value`` holds what figures are sorted by, nothing where there is none."""
     served = one.fits and one.output_tokens_per_s is not None
     rate, ttft, tpot = (one.output_tokens_per_s, one.ttft_s, one.tpot_s) if served else (None, None, None)
     label = candidate_label(one) + (" (chosen)" if one.chosen else "")
     cells = (
-        *map(_words, of), _words(label), _figure(one.dp or None, str(one.dp or "-")), _figure(one.gpus, str(one.gpus)),
-        *map(_words, (one.weights, one.kv_cache, one.gpu_type, one.span)),
+        *map(_words, of), _words(label),
         _figure(rate, f"{rate:,.0f}" if rate is not None else "-"),
         _figure(ttft, show_seconds(ttft) if ttft is not None else "-"),
         _figure(tpot, show_seconds(tpot) if tpot is not None else "-"),
+        _figure(one.gpus, str(one.gpus)), _figure(one.dp or None, str(one.dp or "-")),
+        *(_words(str(getattr(one, _SHARED[head]))) for head in differ),
         _figure(one.memory_bytes / (one.capacity_bytes or 1), of_capacity(one.memory_bytes, one.capacity_bytes)),
         f'<td class="text wrap">{escape(one.why)}</td>',
     )  # fmt: skip

@@ -28,7 +28,7 @@ h3{font-size:.95rem;margin:.8em 0 0}
 .scroll>svg{display:block;width:100%;min-width:600px;height:auto}
 table{border-collapse:collapse;font-size:.9rem;width:100%}
 th,td{padding:5px 9px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
-th:first-child,td:first-child,td.text,th.text{text-align:left}td.wrap{white-space:normal;min-width:30em}
+th:first-child,td:first-child,td.text,th.text{text-align:left}td.wrap{white-space:normal;min-width:22em}
 thead th{position:sticky;top:0;background:var(--page)}
 thead button{all:unset;cursor:pointer;font-weight:600}thead button:focus-visible{outline:3px solid var(--accent)}
 thead button::after{content:' \\2195';color:var(--dim)}
