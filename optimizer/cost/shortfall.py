@@ -111,12 +111,21 @@ def smallest_replica(
     Without attention replicas and context parallelism, unless one request takes these.
     """
     engine = market.workload.engine.name
+    fewest = {scheme: _fewest_for_weights(market, gpu_type, scheme) for scheme in weights}
     for fixed in ({"attn_dp": 1, "dcp": 1, "pcp": 1}, {}):
         options = layouts(market.model, most, weights=weights, kv=kv, engine=engine, fixed=fixed)
         for layout in sorted(options, key=lambda option: (option.world_size, option)):
-            if _holds_one(market, gpu_type, layout):
+            if layout.world_size >= fewest[layout.weights] and _holds_one(market, gpu_type, layout):
                 return layout
     return None
+
+
+def _fewest_for_weights(market: Market, gpu_type: str, weights: Scheme) -> int:
+    """Return the GPUs that one copy of all weights fills; every layout holds at least one."""
+    layers = (market.model.num_layers,)
+    case = market.case(Layout(1, 1, layers, weights, market.workload.kv_cache[0]), gpu_type, Wiring(ALONE, ()), 1)
+    whole = ledger(case, 1, 1.0)[0][0]
+    return -(-whole.weights_bytes // max(1, whole.capacity_bytes))
 
 
 def _holds_one(market: Market, gpu_type: str, layout: Layout) -> bool:

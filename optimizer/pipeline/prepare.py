@@ -76,11 +76,16 @@ class _Offer:
 
 
 def prepare(
-    request: Request, progress: Progress, labels: Sequence[str] | None = None, prices: Known | None = None
+    request: Request,
+    progress: Progress,
+    labels: Sequence[str] | None = None,
+    prices: Known | None = None,
+    *,
+    told: bool = True,
 ) -> Prepared:
     """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point.
 
-    ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
+    ``told``: whether that error says what is near, which may take longer than all prices. ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
     """
     _refuse_open_survival(request)
     cluster = without(request.cluster, request.exclude)
@@ -99,7 +104,7 @@ def prepare(
     for number in range(len(request.services)):
         if not any(column.service == number for column in columns):
             own = [offer for offer in offers if offer.market.service == number]
-            raise _inadmissible(own, cluster, usable, unknown)
+            raise _inadmissible(own, cluster, usable, unknown) if told else InfeasibleError("nothing is admissible")
     instance = Instance(
         classes=classes,
         columns=columns,

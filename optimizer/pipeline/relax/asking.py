@@ -88,7 +88,7 @@ class Asker:
         prices = {} if prices is None else prices
         before = sum(map(len, prices.values()))
         try:
-            return prepare(request, silent, prices=prices)
+            return prepare(request, silent, prices=prices, told=False)
         except (InfeasibleError, InputError):
             return None
         finally:
