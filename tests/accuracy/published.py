@@ -11,7 +11,11 @@ step under TP4 and TP8 takes up to twice what its GEMM, attention and all-reduce
 of 64 MB, on A100 and H100 alike, not under TP2. No such drop is in the collective tables; it stays unexplained, and is
 why batched prefill misses its bar.
 
-Dynamo: 1.3 ms for vLLM 0.10, chosen on its prefill rows and on the decode rows of one sequence or one GPU only.
+Dynamo: 1.3 ms for vLLM 0.10, chosen on its prefill rows and on the decode rows of one sequence or one GPU only. Its
+prompts are text sent to /v1/chat/completions (genai_perf.py there), so that a front end must tokenize them within the
+time to the first token: 2 us a token, not fitted but timed (tests/accuracy/measure/tokenizing.py). Beyond that, 70B
+under TP2 takes up to a fifth more for prompts that are longer than the token budget of a step (8192), TP4 and TP8 less;
+8B does not. It is not explained.
 
 Dynamo's decode rows: its profiler (ai-dynamo/dynamo benchmarks/profiler/utils/profile_decode.py and genai_perf.py)
 sends n prompts at once, 500 tokens each, and averages all gaps between tokens; it sends the same prompts once before,
@@ -58,11 +62,17 @@ class Set:
     serial_growth: float = 0.0
     """Its growth with every doubling of the TP group."""
     launch_s: float | None = None
+    prompt_token_s: float | None = None
+    """What the front end spends on a prompt's token where prompts are text; None: they are token ids, as shipped."""
     answer_tokens: int = 0
     """Where the context of decode rows is that of the middle of so many tokens; 0: it is the prompt."""
     cold: tuple[str, ...] = ()
     """Models whose requests were sent at once and prefilled anew while others decoded."""
 
+
+TOKENIZED_S = 2e-6
+"""Turning text into token ids, per token on one thread: medians of 1.8 to 2.4 us for 128 to 16,384 tokens
+(measure/README.md)."""
 
 SETS = {
     "Splitwise (ISCA24)": Set(
@@ -72,7 +82,9 @@ SETS = {
         0.478,
         5e-6,
     ),
-    "NVIDIA Dynamo pre-swept profiles, vLLM 0.10": Set("NVIDIA Dynamo", {}, answer_tokens=500, cold=("Llama-3.3-70B",)),
+    "NVIDIA Dynamo pre-swept profiles, vLLM 0.10": Set(
+        "NVIDIA Dynamo", {}, prompt_token_s=TOKENIZED_S, answer_tokens=500, cold=("Llama-3.3-70B",)
+    ),
 }
 """The oldest engine facts stand for the vLLM of 2023, which matters for memory only."""
 
@@ -137,11 +149,13 @@ def engine_of(name: str, spec: EngineSpec) -> EngineSpec:
 
 
 def host_of(name: str, fits: Calibration) -> Calibration:
-    """Return the calibration with the set's launch cost."""
+    """Return the calibration with the set's launch cost, and what its front end spends on a prompt."""
     known = SETS.get(name)
-    if known is None or known.launch_s is None:
+    if known is None:
         return fits
-    return fits.model_copy(update={"host": fits.host.model_copy(update={"launch": known.launch_s})})
+    own = {"launch": known.launch_s, "prompt_token": known.prompt_token_s}
+    host = fits.host.model_copy(update={name: seconds for name, seconds in own.items() if seconds is not None})
+    return fits.model_copy(update={"host": host})
 
 
 def cold_shares(data: Path) -> dict[str, list[float]]:

@@ -1,11 +1,12 @@
 """The measuring script's clockwork, driven by an engine that answers on a schedule."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from measure import checkpoint, engine
+from measure import checkpoint, engine, tokenizing
 
 from optimizer.inputs import presets
 from optimizer.inputs.huggingface import from_config
@@ -84,3 +85,24 @@ def test_a_checkpoint_written_from_a_preset_reads_back_as_its_layers(name: str) 
     read = from_config(checkpoint.config_of(preset), name=name, where="config.json")
     assert read.runs == preset.runs
     assert (read.hidden, read.vocab, read.tied_embeddings) == (preset.hidden, preset.vocab, preset.tied_embeddings)
+
+
+def test_tokenizing_takes_the_clock_of_the_processor_over_the_tokens_that_come_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr("time.process_time", lambda: float(next(ticks)))
+
+    def encode(text: str) -> SimpleNamespace:
+        return SimpleNamespace(ids=list(text), offsets=[(at, at + 1) for at in range(len(text))])
+
+    taken = tokenizing.seconds_per_token(SimpleNamespace(encode=encode), "x" * 100, 10)
+    assert taken == [pytest.approx(0.1)] * tokenizing.REPEATS
+
+
+def test_texts_are_those_of_all_folders_below_in_an_order_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("one.txt", "below/two.md", "below/three.py"):
+        (tmp_path / name).write_text(name)
+    assert sorted(tokenizing.texts(tmp_path)) == ["below/two.md", "one.txt"]
+    assert tokenizing.texts(tmp_path, seed=1) == tokenizing.texts(tmp_path, seed=1)

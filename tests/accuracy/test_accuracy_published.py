@@ -63,6 +63,15 @@ def test_every_name_in_the_tables_is_a_preset() -> None:
     assert set(published.GPUS.values()) <= set(presets.names("gpus"))
 
 
+def test_a_front_end_that_gets_text_spends_more_on_a_prompt_and_nothing_else_of_the_host_changes() -> None:
+    shipped = presets.load_calibration(presets.load_gpu("h100-sxm"))
+    (dynamo,) = (name for name in published.SETS if "Dynamo" in name)
+    host = published.host_of(dynamo, shipped).host
+    assert host.prompt_token == published.TOKENIZED_S > shipped.host.prompt_token
+    assert host.model_copy(update={"prompt_token": shipped.host.prompt_token}) == shipped.host
+    assert published.host_of("another set", shipped) == shipped
+
+
 def test_reasons_are_counted() -> None:
     assert published.counted(["a", "b", "a"]) == {"a": 2, "b": 1}
 
