@@ -1,14 +1,15 @@
 """Candidates and plans side by side: short names, shares of a step, equal replicas, where plans differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from optimizer.cost.quantities import EngineSettings, RankMemory
+from optimizer.inputs.hostlist import folded
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.layout.degrees import label_of
-from optimizer.plan import Candidate, Plan, Replica, Served
+from optimizer.plan import Candidate, Plan, Replica, Seat, Served
 from optimizer.units import show_bytes, show_seconds
 
 
@@ -175,17 +176,50 @@ def _engine(engine: EngineSettings) -> str:
     )
 
 
-def _seats(plan: Plan) -> list[str]:
-    return [
-        f"{index}: " + ", ".join(f"{node}[{indices}]" for node, indices in node_indices(replica))
-        for index, replica in enumerate(plan.replicas)
-    ]
+def runs(numbers: Sequence[int]) -> str:
+    """Return "0-3, 7": numbers in their order, those that count up as a range."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def node_indices(replica: Replica) -> tuple[tuple[str, str], ...]:
-    """Return (node, local indices in rank order) of a replica: (("node01", "0 1 2 3"), ...)."""
-    by_node = groupby(sorted(replica.seats, key=lambda seat: seat.rank), key=lambda seat: seat.node)
-    return tuple((node, " ".join(str(seat.local_index) for seat in seats)) for node, seats in by_node)
+@dataclass(frozen=True)
+class Piece:
+    """What replicas that sit alike hold of their nodes, one node each."""
+
+    replicas: tuple[int, ...]
+    """By number in the plan."""
+    nodes: tuple[str, ...]
+    """In the order of the replicas."""
+    held: tuple[Seat, ...]
+    """On the first of the nodes, in rank order."""
+
+
+def pieces(replicas: Sequence[Replica], *, alike: bool = True) -> Iterator[Piece]:
+    """Yield where replicas sit, node by node; those that hold the same of each node together, if ``alike``."""
+    found: dict[object, list[int]] = {}
+    for number, one in enumerate(replicas):
+        same = tuple(tuple((s.rank, s.stage, s.local_index) for s in own) for own in _by_node(one)) if alike else number
+        found.setdefault(same, []).append(number)
+    for numbers in found.values():
+        for own in zip(*(_by_node(replicas[number]) for number in numbers), strict=True):
+            yield Piece(tuple(numbers), tuple(seats[0].node for seats in own), own[0])
+
+
+def _by_node(replica: Replica) -> list[tuple[Seat, ...]]:
+    seats = sorted(replica.seats, key=lambda seat: seat.rank)
+    return [tuple(own) for _, own in groupby(seats, key=lambda seat: seat.node)]
+
+
+def _seats(plan: Plan) -> Iterator[str]:
+    """Yield "0-7: node[01-08] 0 1 2 3" for each piece of replicas that sit alike."""
+    for piece in pieces(plan.replicas):
+        local = " ".join(str(seat.local_index) for seat in piece.held)
+        yield f"{runs(piece.replicas)}: {folded(piece.nodes)} {local}"
 
 
 def input_differences(a: Plan, b: Plan) -> tuple[Row, ...]:
@@ -205,4 +239,4 @@ def _flat(value: object, path: str = "") -> dict[str, str]:
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}".lstrip(".")).items()}
     if isinstance(value, list):
         return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{path}[{i}]").items()}
-    return {path: str(value)}
+    return {path: "not set" if value is None else str(value)}

@@ -7,7 +7,7 @@ from optimizer.compare import (
     candidate_label,
     input_differences,
     kv_tokens,
-    node_indices,
+    pieces,
     plan_rows,
     replica_groups,
     shares,
@@ -43,7 +43,15 @@ def test_differing_inputs_are_named_by_their_key() -> None:
 
 def test_seats_are_told_by_node_in_rank_order() -> None:
     replica = handmade.replica([("b", [3, 1]), ("a", [0, 2])], tp=2, pp=2)
-    assert node_indices(replica) == (("b", "3 1"), ("a", "0 2"))
+    (row,) = (row for row in plan_rows([handmade.plan(replica)]) if row.key == "seats")
+    assert row.values == ("0: b 3 1; 0: a 0 2",)
+
+
+def test_replicas_that_sit_alike_are_told_together() -> None:
+    (row,) = (row for row in plan_rows([handmade.plan()]) if row.key == "seats")
+    assert row.values == ("0, 2: node[01-02] 0 1 2 3; 1, 3: node[01-02] 4 5 6 7",)
+    alone = [piece.replicas for piece in pieces(handmade.plan().replicas, alike=False)]
+    assert alone == [(0,), (1,), (2,), (3,)]
 
 
 def test_shares_add_up_to_one_largest_first() -> None:

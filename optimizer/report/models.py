@@ -5,14 +5,14 @@ from operator import attrgetter
 
 from rich.console import Group, RenderableType
 
-from optimizer.compare import ReplicaGroup, is_apart, replica_groups, service_names
+from optimizer.compare import ReplicaGroup, is_apart, replica_groups, runs, service_names
 from optimizer.cost.quantities import mean_over_requests, mean_transfer_s
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.hostlist import all_hosts
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
 from optimizer.plan import Plan, Replica, Served
-from optimizer.report.tables import columns, pairs, percent, runs
+from optimizer.report.tables import columns, pairs, percent
 from optimizer.units import show_number, show_seconds
 
 

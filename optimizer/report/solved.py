@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, service_names, workload_of
+from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, runs, service_names, workload_of
 from optimizer.cost.quantities import RankMemory
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import NO_WORKLOAD, Objective, Plan, Replica, Survival
@@ -21,7 +21,7 @@ from optimizer.report.models import (
     workload_line,
 )
 from optimizer.report.seats import MOST_LINES, seats_part
-from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent, runs
+from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
 from optimizer.report.winning import winning
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 

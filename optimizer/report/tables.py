@@ -75,17 +75,6 @@ def memory_bar(parts: Sequence[float], capacity: float, *, width: int = 20, unic
     return bar.ljust(width, "░" if unicode else ".")
 
 
-def runs(numbers: Sequence[int]) -> str:
-    """Return "0-3, 7": numbers in their order, those that count up as a range."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
-
-
 def of_capacity(used: float, capacity: float, of: str = " of ") -> str:
     """Return "79.6 of 129.2 GiB": both in the unit of the capacity."""
     whole, unit = show_bytes(capacity).split(" ")
