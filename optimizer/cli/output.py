@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,9 @@ from optimizer.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+TELL_EVERY_S = 10.0
+"""How often a line tells how far it is, where no bar can."""
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -57,18 +61,35 @@ def check_folder(path: str | None, option: str = "-o") -> None:
 
 @contextmanager
 def bar(title: str, *, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left on a terminal's stderr; yields what to call when one more is done."""
+    """Show a bar with the time left on a terminal's stderr, elsewhere a line now and then.
+
+    Yields what to call when one more is done.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if _quiet.get() or not console.is_terminal:
-        yield lambda: None
+        yield _counter(title, total, done)
         return
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*shown, console=console, transient=True) as progress_bar:
         task = progress_bar.add_task(title, total=total, completed=done)
         yield lambda: progress_bar.advance(task)
+
+
+def _counter(title: str, total: int, done: int) -> Callable[[], None]:
+    """Return what tells every ``TELL_EVERY_S`` seconds how many are done."""
+    count, told_s = done, time.monotonic()
+
+    def step() -> None:
+        nonlocal count, told_s
+        count += 1
+        if time.monotonic() - told_s >= TELL_EVERY_S:
+            told_s = time.monotonic()
+            progress(f"{title}: {count} of {total}")
+
+    return step
 
 
 def write(path: Path, text: str, *, executable: bool = False) -> None:

@@ -10,7 +10,7 @@ from optimizer.formulation.dominance import essential
 from optimizer.formulation.solve import Limits, choose
 from optimizer.pipeline.planned import planned
 from optimizer.pipeline.prepare import Prepared, asked_with, prepare
-from optimizer.pipeline.request import Progress, Request, silent
+from optimizer.pipeline.request import Progress, Request, in_steps, silent
 from optimizer.plan import Plan
 
 SAME = 1e-9
@@ -31,7 +31,7 @@ def capacity(request: Request, rates: Sequence[float], progress: Progress = sile
         _needs(request, known, rate)
         if rate <= largest.requests_per_s * (1 + SAME)
         else Need(requests_per_s=rate, status="beyond")
-        for rate in rates
+        for rate in in_steps(rates, progress, "rates answered")
     )
     currencies = {currency for _, currency in request.cluster.prices.values()}
     currency = currencies.pop() if len(currencies) == 1 else None

@@ -1,8 +1,10 @@
 """What is asked: the inputs and the choices made on the command line."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
@@ -11,10 +13,24 @@ from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import Failure, ObjectiveName
 
 Progress = Callable[[str], None]
+Item = TypeVar("Item")
+
+TELL_EVERY_S = 1.0
+"""How often it is told how far a long question is."""
 
 
 def silent(_: str) -> None:
     """Report nothing."""
+
+
+def in_steps(items: Sequence[Item], progress: Progress, what: str) -> Iterator[Item]:
+    """Yield items one by one, and tell whenever a second has passed how many are done."""
+    told_s = time.monotonic()
+    for done, item in enumerate(items):
+        if done and time.monotonic() - told_s >= TELL_EVERY_S:
+            progress(f"{done} of {len(items)} {what}")
+            told_s = time.monotonic()
+        yield item
 
 
 @dataclass(frozen=True)
