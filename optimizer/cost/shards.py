@@ -1,10 +1,14 @@
 """Bytes of a rank's share of every tensor: how layouts cut them and how schemes store them."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from math import ceil, gcd
 from typing import assert_never
 
+from optimizer.cost.stages import held_by, kinds_of
 from optimizer.cost.tensors import Tensor, embedding_tensors, head_tensors, layer_tensors
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec, Part, Quantization, Scheme
 from optimizer.layout import Layout
 
@@ -130,17 +134,28 @@ def weights_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
     engine's class builds them so. A tied embedding is held by both ends. Left out: buffers (see ``buffer_bytes``) and
     multi-token prediction layers.
     """
+    key, alone = Same(model), replace(layout, pp=1, layers_per_stage=(model.num_layers,), dcp=1, kv_cache="bf16")
     first = sum(layout.layers_per_stage[:stage])
-    tensors: list[tuple[int, Tensor]] = []
-    for run, count in model.layers(first, first + layout.layers_per_stage[stage]):
-        tensors += [(count, tensor) for tensor in layer_tensors(model.hidden, run)]
+    held = held_by(key, first, first + layout.layers_per_stage[stage])
+    total = sum([count * _layer_bytes(key, kind, alone) for kind, count in enumerate(held) if count])
     everywhere = model.ends_on_all_stages
     is_first, is_last = everywhere or stage == 0, everywhere or stage == layout.pp - 1
     if is_first or (is_last and model.tied_embeddings):
-        tensors += [(1, tensor) for tensor in embedding_tensors(model)]
+        total += _end_bytes(key, alone, embedding_tensors)
     if is_last:
-        tensors += [(1, tensor) for tensor in head_tensors(model)]
-    return sum(count * _bytes(tensor, model, layout) for count, tensor in tensors)
+        total += _end_bytes(key, alone, head_tensors)
+    return total
+
+
+@lru_cache(maxsize=8192)
+def _layer_bytes(model: Same[ModelSpec], kind: int, layout: Layout) -> int:
+    tensors = layer_tensors(model.value.hidden, kinds_of(model)[0][kind])
+    return sum(_bytes(tensor, model.value, layout) for tensor in tensors)
+
+
+@lru_cache(maxsize=1024)
+def _end_bytes(model: Same[ModelSpec], layout: Layout, tensors: Callable[[ModelSpec], tuple[Tensor, ...]]) -> int:
+    return sum(_bytes(tensor, model.value, layout) for tensor in tensors(model.value))
 
 
 def vision_bytes(model: ModelSpec, layout: Layout, stage: int) -> int:
