@@ -112,6 +112,21 @@ class Host(Record):
     """Front end, per prompt token."""
 
 
+class HostFigures(Record):
+    """What the hosts of a cluster take, where that was timed; what is left out is as on the host of the calibration."""
+
+    launch: Seconds | None = None
+    piece: Seconds | None = None
+    step_floor: Seconds | None = None
+    step_base: Seconds | None = None
+    per_sequence: Seconds | None = None
+    request: Seconds | None = None
+    prompt_token: Seconds | None = None
+    """Text that a front end must tokenize takes about 2 us a token, token ids 0.45."""
+    source: str | None = None
+    """Who timed it, on what."""
+
+
 class FitError(Record):
     """How well one family or metric is met."""
 
@@ -172,3 +187,16 @@ def nearest_kin(gpu: GpuSpec, available: Iterable[GpuSpec]) -> str:
     one generation), then the most similar memory bandwidth; ties by id.
     """
     return min(available, key=lambda kin: (kin.id != gpu.id, _distance(gpu, kin), kin.id)).id
+
+
+def on_host(fits: Calibration, timed: HostFigures) -> Calibration:
+    """Return the constants of a GPU with what its host was timed to take in place of the calibration's own host."""
+    figures = {name: getattr(timed, name) for name in Host.model_fields}
+    stated = {name: seconds for name, seconds in figures.items() if seconds is not None}
+    return fits.model_copy(
+        update={
+            "host": fits.host.model_copy(update=stated),
+            "borrowed": {family: origin for family, origin in fits.borrowed.items() if family != "host"},
+            "sources": {**fits.sources, "host": timed.source or "as the cluster states"},
+        }
+    )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from optimizer.inputs.calibration import HostFigures
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.schema import BytesPerS, Count, Fraction, Record, Seconds
 from optimizer.units import parse_price
@@ -186,6 +187,8 @@ class ClusterSpec(Record):
     fabric: Fabric | None = None
     """None: nodes are not joined, no replica spans two."""
     overrides: tuple[Override, ...] = ()
+    host: HostFigures | None = None
+    """What its hosts were timed to take; None: as the host on which the calibrations' engine ran."""
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per GPU id."""
     sources: dict[str, str] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel
 
 from optimizer.errors import InputError
-from optimizer.inputs.calibration import Calibration, nearest_kin
+from optimizer.inputs.calibration import Calibration, HostFigures, nearest_kin, on_host
 from optimizer.inputs.cluster import ClusterSpec, NodeTemplate
 from optimizer.inputs.complaints import did_you_mean, validated
 from optimizer.inputs.documents import read_document, read_text
@@ -94,6 +94,17 @@ def load_calibration(gpu: GpuSpec) -> Calibration:
     calibrated = names("calibrations")
     kin = gpu.id if gpu.id in calibrated else nearest_kin(gpu, map(load_gpu, calibrated))
     return _load("calibrations", kin, Calibration)
+
+
+def calibration_of(cluster: ClusterSpec, gpu_type: str) -> Calibration:
+    """Return the constants that price a GPU type of a cluster: those that ship, with the host's that it states."""
+    fits = load_calibration(cluster.gpus[gpu_type])
+    return fits if cluster.host is None else _hosted(fits.gpu, cluster.host)
+
+
+@lru_cache
+def _hosted(gpu: str, timed: HostFigures) -> Calibration:
+    return on_host(_load("calibrations", gpu, Calibration), timed)
 
 
 @lru_cache

@@ -277,7 +277,7 @@ def _runnable(market: Market, usable: Mapping[str, int]) -> dict[str, int]:
 def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) -> Market:
     """Return what prices on this cluster are made from; calibrations and engine facts are those that ship."""
     used = {gpu_type: cluster.gpus[gpu_type] for gpu_type in sorted(cluster.gpus)}
-    calibrations = {gpu_type: presets.load_calibration(gpu) for gpu_type, gpu in used.items()}
+    calibrations = {gpu_type: presets.calibration_of(cluster, gpu_type) for gpu_type in used}
     return Market(model, workload, presets.load_engine(workload.engine.name), used, calibrations)
 
 

@@ -46,7 +46,7 @@ def _calibrations(request: Request, gpu_types: Set[str]) -> dict[str, str]:
     """Return what the prices of each GPU type rest on: whose constants, when measured, start of their digest."""
     told = {}
     for gpu_type in sorted(gpu_types):
-        fits = presets.load_calibration(request.cluster.gpus[gpu_type])
+        fits = presets.calibration_of(request.cluster, gpu_type)
         told[f"calibration {gpu_type}"] = f"{fits.gpu}, {fits.engine}, {fits.date}, {_sha256(fits)[:12]}"
     return told
 

@@ -41,8 +41,8 @@ def case_of(plan: Plan, replica: Replica, topology: Topology) -> Case:
     missing = [name for name in types if name not in plan.inputs.cluster.gpus]
     if missing:
         raise InputError(f"plan: inputs.cluster.gpus: no {missing[0]}; solve again to get a plan that names it")
-    gpus = [plan.inputs.cluster.gpus[name] for name in types]
-    first, *further = [Hardware(gpu, presets.load_calibration(gpu)) for gpu in gpus]
+    cluster = plan.inputs.cluster
+    first, *further = [Hardware(cluster.gpus[name], presets.calibration_of(cluster, name)) for name in types]
     return Case(
         model=service_of(plan, replica).model,
         layout=replica.layout,

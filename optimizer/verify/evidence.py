@@ -161,7 +161,8 @@ class Claim:
         return self.prices[key]
 
     def _case(self) -> Case:
-        hardware = [Hardware(spec, presets.load_calibration(spec)) for spec in self._specs()]
+        cluster = self.plan.inputs.cluster
+        hardware = [Hardware(cluster.gpus[name], presets.calibration_of(cluster, name)) for name in self.sections]
         assert isinstance(self.wiring, Wiring)
         assert isinstance(self.settings, EngineSettings)
         assert self.facts is not None
@@ -176,10 +177,6 @@ class Claim:
             further=tuple(hardware[1:]),
             speculative=self.service.workload.speculative,
         )
-
-    def _specs(self) -> list[GpuSpec]:
-        """Return the types of the sections, all of which are known where the settings are."""
-        return [self.plan.inputs.cluster.gpus[gpu_type] for gpu_type in self.sections]
 
 
 @dataclass(frozen=True, eq=False)

@@ -212,7 +212,7 @@ def check(plan: RoutedPlan) -> tuple[str, ...]:
 def _gather(plan: RoutedPlan) -> Case:
     topology, given = build(plan.inputs.cluster), plan.inputs
     gpus = given.cluster.gpus
-    fits = {gpu_type: presets.load_calibration(gpu) for gpu_type, gpu in gpus.items()}
+    fits = {gpu_type: presets.calibration_of(given.cluster, gpu_type) for gpu_type in gpus}
     market = Market(given.model, given.workload, presets.load_engine(given.workload.engine.name), gpus, fits)
     terms = Terms(market, plan.weights, plan.kv_cache)
     return Case(plan, topology, price(topology, terms, groups_of(topology, terms, plan.max_tp)))

@@ -35,7 +35,7 @@ class Curve:
 def curves(plan: Plan, topology: Topology) -> tuple[Curve, ...]:
     """Return one curve for each group of equal replicas."""
     used = {name: plan.inputs.cluster.gpus[name] for r in plan.replicas for name in sorted(r.gpus_of_type)}
-    calibrations = {name: presets.load_calibration(gpu) for name, gpu in used.items()}
+    calibrations = {name: presets.calibration_of(plan.inputs.cluster, name) for name in used}
     found = []
     for group in replica_groups(plan):
         one, service = group.one, service_of(plan, group.one)
