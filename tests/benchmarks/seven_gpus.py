@@ -112,9 +112,7 @@ def main() -> int:
         verdict, wrong = "equal" if same else "NOT EQUAL", wrong or not same
         print(f"{model}: {len(found.gpus)} shapes, {len(found.mixtures):,} mixtures")
         print(f"  plan               {found.plan_tokens_per_s:>9,.1f} tokens/s  {told(found.plan)} ({found.status})")
-        print(
-            f"  best mixture       {best_per_s:>9,.1f} tokens/s  {told(found.best)}: {'equal' if same else 'NOT EQUAL'}"
-        )
+        print(f"  best mixture       {best_per_s:>9,.1f} tokens/s  {told(found.best)}: {verdict}")
         print(
             f"  equal replicas     {equal_per_s:>9,.1f} tokens/s  {told(found.equal)}: "
             f"{found.plan_tokens_per_s / equal_per_s - 1:+.1%} for the plan"
