@@ -10,7 +10,7 @@ from typing import Any
 import handmade
 import pytest
 
-from optimizer import pipeline
+from optimizer import __version__, pipeline
 from optimizer.cli import edge, run
 from optimizer.cli.deploy import write_all
 from optimizer.cli.options import parse_engine, parse_fix, parse_layouts, parse_time_limit
@@ -70,6 +70,11 @@ def test_solve_prints_the_answer_and_writes_the_plan(
         assert part in out
     assert err == "tpopt: 3 shapes priced\n"
     assert (tmp_path / "plan.json").read_text() == plan_text(handmade.plan())
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"tpopt {__version__}\n"
 
 
 def test_solve_json_is_the_plan_with_its_timing(

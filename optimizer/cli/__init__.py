@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from optimizer import __version__
 from optimizer.cli import catalogue, curves, deploy, measured, output, planning, reporting, sweeping, telling, topology
 from optimizer.cli.edge import collect_garbage_rarely, exit_code_of
 
@@ -29,9 +30,18 @@ reporting.register(app)
 sweeping.register(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        output.answer(f"tpopt {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _before(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr; may stand anywhere")] = False,
+    _shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and end")
+    ] = False,
 ) -> None:
     output.be_quiet(quiet=quiet)
 

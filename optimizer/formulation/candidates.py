@@ -70,7 +70,7 @@ def candidates(
         known = [(key, plan) for key, plan in plans.items() if plan and key[:2] == asked]
         ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
         rows += [_row(instance, plan, ranked[0][1], chosen=key in used) for key, plan in ranked]
-    return (*rows, *_refused(shapes, plans))
+    return (*rows, *_refused(instance, shapes, plans))
 
 
 def _key(shape: Shape) -> Key:
@@ -177,7 +177,7 @@ def _held(rank: RankMemory, requests: float, load: WorkloadSpec) -> int:
     return round(rank.weights_bytes + rank.activation_bytes + rank.overhead_bytes + kv)
 
 
-def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list[Candidate]:
+def _refused(instance: Instance, shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list[Candidate]:
     """Return the layouts that have no admissible point, with the reason, nearest first."""
     nearest: dict[Key, Shape] = {}
     for shape in shapes:
@@ -199,10 +199,22 @@ def _refused(shapes: Iterable[Shape], plans: Mapping[Key, Alone | None]) -> list
             output_tokens_per_s=shape.miss.output_tokens_per_s,
             memory_bytes=max(r.weights_bytes + r.activation_bytes + r.overhead_bytes for r in shape.miss.memory),
             capacity_bytes=min(r.capacity_bytes for r in shape.miss.memory),
-            why="; ".join(shape.miss.reasons[:1]) or "misses the objectives on TTFT or TPOT, or has no room",
+            why="; ".join(shape.miss.reasons[:1]) or _too_late(shape.miss, instance.loads[service].workload),
         )
         for (service, role, layout, _), shape in nearest.items()
     ]
+
+
+def _too_late(miss: Estimate, load: WorkloadSpec) -> str:
+    """Return which objective is missed and by how much, at the point that comes nearest."""
+    pairs = (("TTFT", miss.ttft_slo_s, load.slo.ttft), ("TPOT", miss.tpot_slo_s, load.slo.tpot))
+    at = f" at p{load.slo.percentile:g}" if load.slo.percentile else ""
+    told = [
+        f"{name} {show_seconds(seconds)}{at}, {show_seconds(bound)} is asked for"
+        for name, seconds, bound in pairs
+        if bound is not None and seconds > bound
+    ]
+    return " and ".join(told) or "there is no room for its ranks beside what is reserved"
 
 
 def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:

@@ -25,14 +25,18 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
     return tuple(names[name] for name in dict.fromkeys(close + sorted(holds, key=lambda n: (len(n), n))))[:count]
 
 
+MOST_KNOWN = 16
+"""More names than these are counted in a message."""
+
+
 def did_you_mean(word: str, known: Collection[str], *, what: str = "known") -> str:
     """Return the end of a message: "did you mean 'a' or 'b'?", or all that is known when nothing is near."""
     near = nearest(word, known)
     if near:
         return f"did you mean {' or '.join(repr(name) for name in near)}?"
     listed = sorted(known)
-    more = f" and {len(listed) - 30} more" if len(listed) > 30 else ""
-    return f"{what}: {', '.join(listed[:30])}{more}" if listed else f"{what}: none"
+    more = f" and {len(listed) - MOST_KNOWN} more" if len(listed) > MOST_KNOWN else ""
+    return f"{what}: {', '.join(listed[:MOST_KNOWN])}{more}" if listed else f"{what}: none"
 
 
 def validated(spec: type[Spec], value: object, where: str, at: str = "") -> Spec:

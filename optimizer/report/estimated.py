@@ -32,9 +32,15 @@ def estimated(title: str, estimate: Estimate, settings: Mapping[str, object], sc
         bullets("Does not fit", estimate.reasons),
         _memory(estimate.memory, screen),
         _seconds(estimate),
-        pairs("Settings", ((key, str(value)) for key, value in settings.items())),
+        pairs("Settings", ((key, _setting(value)) for key, value in settings.items())),
         bullets("Notes", estimate.notes),
     )
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _memory(memory: tuple[RankMemory, ...], screen: Screen) -> RenderableType:

@@ -9,9 +9,8 @@ from optimizer.compare import ReplicaGroup, is_apart, replica_groups, runs, serv
 from optimizer.cost.quantities import mean_over_requests, mean_transfer_s
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.hostlist import all_hosts
-from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
-from optimizer.plan import Plan, Replica, Served
+from optimizer.plan import Plan, Replica
 from optimizer.report.tables import columns, pairs, percent
 from optimizer.units import show_number, show_seconds
 
@@ -84,17 +83,18 @@ def served_rows(plan: Plan) -> list[tuple[str, ...]]:
     names = _brief(service_names(plan.inputs.services))
     return [
         (
-            names[one.service], _of_asked(one, plan.inputs.services[one.service]), f"{one.output_tokens_per_s:,.0f}",
+            names[one.service], of_asked(one.requests_per_s, plan.inputs.services[one.service].workload),
+            f"{one.output_tokens_per_s:,.0f}",
             show_seconds(one.ttft_s), show_seconds(one.tpot_s), str(one.replicas), str(one.gpus),
         )
         for one in plan.totals.services
     ]  # fmt: skip
 
 
-def _of_asked(one: Served, service: Service) -> str:
+def of_asked(requests_per_s: float, workload: WorkloadSpec) -> str:
     """Return requests/s, with what is asked where it is more."""
-    rate, served = service.workload.request_rate, show_number(one.requests_per_s)
-    return served if rate is None or one.requests_per_s >= rate * (1 - _SAME) else f"{served} of {show_number(rate)}"
+    rate, served = workload.request_rate, show_number(requests_per_s)
+    return served if rate is None or requests_per_s >= rate * (1 - _SAME) else f"{served} of {show_number(rate)}"
 
 
 _SAME = 1e-9

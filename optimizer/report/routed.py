@@ -52,9 +52,12 @@ def _beside(ordinary: Ordinary, routed_tokens_per_s: float) -> str:
 
 
 def _machines(plan: RoutedPlan) -> RenderableType:
+    kinds = list(dict.fromkeys(machine.gpu_type for machine in plan.machines))
+    several = len(kinds) > 1
     rows = [
         (
-            machine.id, machine.gpu_type, str(machine.tp), f"{machine.first_layer}-{machine.end_layer - 1}",
+            machine.id, *([machine.gpu_type] if several else []), str(machine.tp),
+            f"{machine.first_layer}-{machine.end_layer - 1}",
             str(machine.batch), show_seconds(machine.turn_s),
             f"{machine.in_flight:,.0f}/{machine.most_in_flight}",
             f"{machine.tokens_per_s:,.0f}/{machine.most_tokens_per_s:,.0f}",
@@ -62,8 +65,10 @@ def _machines(plan: RoutedPlan) -> RenderableType:
         )
         for machine in plan.machines
     ]  # fmt: skip
-    heads = ("machine", "GPU", "TP", "layers", "batch", "turn", "KV held/room", "tokens/s", "")
-    table = columns("Machines: tokens/s carried of what they could", heads, rows[:MOST_LINES], left=(0, 1))
+    of = [] if several else [f" of {kind}" for kind in kinds]
+    heads = ("machine", *(["GPU"] if several else []), "TP", "layers", "batch", "turn", "KV held/room", "tokens/s", "")
+    title = f"Machines{''.join(of)}: tokens/s carried of what they could"
+    table = columns(title, heads, rows[:MOST_LINES], left=(0, 1) if several else (0,))
     idle = [Text(f"  idle: {', '.join(plan.idle[:MOST_LINES])}")] if plan.idle else []
     return Group(table, *_left_out(len(rows)), *idle)
 

@@ -17,6 +17,7 @@ from optimizer.report.models import (
     headline,
     models_part,
     numbers,
+    of_asked,
     tokens_held,
     workload_line,
 )
@@ -58,7 +59,10 @@ def _answer(plan: Plan, seconds: Mapping[str, float], *, assumed: bool) -> Itera
         yield "survives", _survival_line(plan.survival)
     if not plan.inputs.more:
         yield "workload", workload_line(plan.inputs.workload) + (" (assumed: no workload was given)" if assumed else "")
-    yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {show_number(totals.requests_per_s)} requests/s"
+    one = not plan.inputs.more
+    served = of_asked(totals.requests_per_s, plan.inputs.workload) if one else show_number(totals.requests_per_s)
+    short = " asked for: the rest is not served" if " of " in served else ""
+    yield "output", f"{totals.output_tokens_per_s:,.1f} tokens/s, {served} requests/s{short}"
     yield "latency", f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)} (means at this load)"
     if totals.cost_per_h is not None:
         per_million = totals.cost_per_h / (totals.output_tokens_per_s * 3600) * 1_000_000

@@ -75,6 +75,14 @@ def test_the_workload_is_told_in_one_line() -> None:
     assert workload_line(handmade.workload(request_rate="20 /s")) == "ISL 2048, OSL 512, 20 requests/s"
 
 
+def test_a_demand_that_is_not_met_is_told_beside_what_is_served() -> None:
+    plan = handmade.plan()
+    asked = plan.inputs.model_copy(update={"workload": handmade.workload(request_rate="100 /s")})
+    text = shown(solved(plan.model_copy(update={"inputs": asked}), {}, Screen(120)), 120)
+    assert "60 of 100 requests/s asked for: the rest is not served" in text
+    assert "asked for" not in shown(solved(plan, {}, Screen(120)), 120)
+
+
 def test_a_bar_shows_each_part_and_never_overflows() -> None:
     assert memory_bar((50, 25), 100, width=8) == "████▓▓░░"
     assert memory_bar((50, 100), 100, width=8) == "████▓▓▓▓"
@@ -84,10 +92,11 @@ def test_a_bar_shows_each_part_and_never_overflows() -> None:
 
 
 def test_estimate_tells_the_ledger_of_equal_ranks_once() -> None:
-    text = shown(estimated("Llama", handmade.estimate(4, 2), {"version": "0.33.0"}, Screen()))
+    settings = {"version": "0.33.0", "cuda_graphs": True, "cuda_graph_sizes": (1, 2)}
+    text = shown(estimated("Llama", handmade.estimate(4, 2), settings, Screen()))
     assert "0-1" in text
     assert "2-3" in text
-    for part in ("TTFT", "TPOT", "gemm", "collectives", "version", "0.33.0", "fits"):
+    for part in ("TTFT", "TPOT", "gemm", "collectives", "version", "0.33.0", "fits", "yes", " 1, 2"):
         assert part in text
 
 
