@@ -47,7 +47,7 @@ FACTS = EngineVersion.model_validate({
     "since": "0", "gpu_memory_utilization": 0.9, "block_tokens": 16,
     "sizes": [{"memory": "0 B", "max_num_seqs": 256, "max_num_batched_tokens": 8192}], "graph_batch_limit": 512,
     "graph_prefill_tokens": 512, "sampler_bytes_per_logit": 0, "non_torch_bytes": "0 B",
-    "non_torch_bytes_per_group": "0 B", "sources": {"*": "typed"},
+    "non_torch_bytes_per_group": "0 B", "runs_on": ["hopper"], "sources": {"*": "typed"},
 })  # fmt: skip
 
 SETTINGS = EngineSettings(
