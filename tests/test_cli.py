@@ -77,6 +77,13 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"tpopt {__version__}\n"
 
 
+def test_a_reader_who_leaves_is_not_told_that_nothing_is_feasible() -> None:
+    writer = subprocess.Popen([sys.executable, "-m", "optimizer", "schema", "plan"], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    writer.stdout.close()
+    assert writer.wait() == edge.READER_LEFT
+
+
 def test_solve_json_is_the_plan_with_its_timing(
     inputs: list[str], solved: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

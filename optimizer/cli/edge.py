@@ -12,6 +12,8 @@ from optimizer.errors import InfeasibleError, NoAnswerError, TpoptError, Verific
 
 BUG = 70
 RARELY = (200_000, 50, 50)
+READER_LEFT = 141
+"""The answer could not be written to the end, as when it is piped into head: what shells report of SIGPIPE."""
 REPORT = "this is a bug in tpopt: please report it with the inputs (--debug shows where)"
 
 
@@ -30,7 +32,8 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     try:
         command()
     except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
+        code = done.code if isinstance(done.code, int) else 0
+        return READER_LEFT if code == 1 else code  # click's only 1; ours, infeasible, is an error below
     except TpoptError as error:
         _tell(error)
         if debug:
