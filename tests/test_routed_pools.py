@@ -25,7 +25,7 @@ from optimizer.formulation.solve import Limits
 from optimizer.inputs.cluster import ClusterSpec, GpuGroup, NodeEntry, NodeTemplate, OneSwitch
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Slo, WorkloadSpec
-from optimizer.pipeline.prepare import market_of
+from optimizer.pipeline.markets import market_of
 from optimizer.pipeline.request import Request
 from optimizer.pipeline.routed import solve_routed
 from optimizer.report.records import plan_text, read_plan

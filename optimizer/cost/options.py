@@ -56,6 +56,8 @@ class Points:
     """The first that does not, else the last that does."""
     fitting: int
     """Most requests in flight that fit."""
+    every: bool = True
+    """Whether all were priced, not only those near the most requests/s."""
 
 
 def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, steps: Iterable[int]) -> Points:
@@ -79,6 +81,64 @@ def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, s
         if not estimate.fits or _is_hopeless(estimate, workload):
             break
     return Points(tuple(points), miss or points[-1], fitting)
+
+
+FALLING = 1.1
+"""A replica that carries so much less with fewer requests in flight carries no more with fewer still: what a smaller
+batch gains by another kernel or captured size is some percent."""
+
+
+def carrying_most(
+    price: Callable[[int], Estimate], workload: WorkloadSpec, steps: Sequence[int], near: int, captured: int
+) -> Points:
+    """Return points among which is that of most requests/s, for a replica of which nothing else counts.
+
+    Rates grow with the requests in flight. So the search starts at the highest number that keeps the objectives, which
+    is sought from ``near`` on, and goes down until rates fall; not before all decode steps replay graphs (``captured``
+    requests at most): launched by the host, larger batches may take much longer.
+    """
+    known: dict[int, Estimate] = {}
+
+    def at(place: int) -> Estimate:
+        if place not in known:
+            known[place] = price(steps[place])
+        return known[place]
+
+    def admits(place: int) -> bool:
+        return at(place).fits and meets_slo(at(place), workload)
+
+    top = _last(admits, len(steps), bisect_right(steps, near) - 1)
+    end = top + 1
+    while end < len(steps) and (admits(end) or (at(end).fits and not _is_hopeless(at(end), workload))):
+        top, end = end if admits(end) else top, end + 1
+    most = 0.0
+    for place in filter(admits, range(top, -1, -1)):
+        most = max(most, at(place).requests_per_s)
+        if at(place).requests_per_s * FALLING < most and steps[place] <= captured:
+            break
+    tried = [known[place] for place in sorted(known) if place <= end]
+    points = [one for one in tried if one.fits and meets_slo(one, workload)]
+    miss = next((one for one in tried if one not in points), tried[-1])
+    return Points(tuple(points), miss, max([one.concurrency for one in tried if one.fits], default=0), every=False)
+
+
+def _last(admits: Callable[[int], bool], places: int, near: int) -> int:
+    """Return a place that is admitted before one that is not, looked for in growing strides; -1 where the first is not.
+
+    Any that are admitted are taken to come before all others.
+    """
+    low, high, stride = -1, places, 1
+    place = min(max(near, 0), places - 1)
+    while low < place < high:
+        if admits(place):
+            low, place = place, place + stride
+        else:
+            high, place = place, place - stride
+        stride *= 2
+    while high - low > 1:
+        place = (low + high) // 2
+        low, high = (place, high) if admits(place) else (low, place)
+    return low
 
 
 @dataclass(frozen=True)

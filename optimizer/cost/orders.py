@@ -8,7 +8,7 @@ from itertools import combinations, permutations
 from math import inf
 
 from optimizer.cost.balance import Loads, Split, best_split, fastest, within
-from optimizer.cost.options import Points, concurrencies, operating_points
+from optimizer.cost.options import Points, concurrencies
 from optimizer.cost.shapes import Market, Shape, ways
 from optimizer.cost.shards import weights_bytes
 from optimizer.errors import UnknownRateError
@@ -137,7 +137,7 @@ class Order:
             layout = replace(self.layout, layers_per_stage=split)
             price = self.place.market.price(layout, self.label, paths)
             steps = self.place.points(self.gpu_types)
-            self._prices[paths, split] = operating_points(price, self.place.market.workload, steps)
+            self._prices[paths, split] = self.place.market.among(steps, layout, price)
         return self._prices[paths, split]
 
     def _loads(self, concurrency: int) -> Loads:

@@ -13,6 +13,7 @@ from optimizer.cost.options import (
     DEFAULT_BATCHING,
     Batching,
     Points,
+    carrying_most,
     concurrencies,
     operating_points,
     rebatched,
@@ -49,6 +50,8 @@ class Market:
     """Place of the model and its traffic among those that share the cluster."""
     role: Role = "both"
     batching: Batching = DEFAULT_BATCHING
+    only_rates: bool = False
+    """Whether nothing but the most requests/s of each replica counts, so that other points need no price."""
 
     def case(
         self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int, batched_tokens: int | None = None
@@ -86,22 +89,31 @@ class Market:
 
         return priced
 
-    def points(self, layout: Layout, gpu_type: str, paths: Wiring, *, above: int = 0) -> Points | None:
+    def points(self, layout: Layout, gpu_type: str, paths: Wiring, *, above: int = 0, near: int = 0) -> Points | None:
         """Return the operating points with more than ``above`` requests in flight, None where the engine stops before.
 
-        More than ``limit`` for each attention replica the engine never has.
+        More than ``limit`` for each attention replica the engine never has. ``near``: so many may be about the most.
         """
         most = self.limit(gpu_type) * layout.attn_dp
         steps = [n for n in concurrencies(self.workload, most, attention_replicas=layout.attn_dp) if n > above]
         if not steps:
             return None
-        found = operating_points(self.price(layout, gpu_type, paths), self.workload, steps)
+        found = self.among(steps, layout, self.price(layout, gpu_type, paths), near)
         if self.batching.ladder:
             usual = size_default(self.facts, self.gpus[gpu_type]).max_num_batched_tokens
             for tokens in self.batching.ladder:
                 price = self.price(layout, gpu_type, paths, tokens)
                 found = rebatched(found, price, self.workload, steps, self.batching, tokens, usual * layout.attn_dp)
         return found
+
+    def among(self, steps: Sequence[int], layout: Layout, price: Callable[[int], Estimate], near: int = 0) -> Points:
+        """Return the operating points that count among some numbers of requests in flight."""
+        if not self.only_rates:
+            return operating_points(price, self.workload, steps)
+        sizes, drafts = self.workload.engine.cuda_graph_sizes, self.workload.speculative
+        rows = max(sizes, default=self.facts.graph_batch_limit) * layout.attn_dp * layout.pp
+        captured = rows // (1 + drafts.draft_tokens if drafts else 1)
+        return carrying_most(price, self.workload, steps, near, captured)
 
     @cached_property
     def facts(self) -> EngineVersion:
@@ -169,7 +181,7 @@ def shapes(
     untold.
     """
     prices = {} if prices is None else prices
-    joined = joins_nodes(topology)
+    joined, near = joins_nodes(topology), 0
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
@@ -178,25 +190,32 @@ def shapes(
                         if misseated(topology, seats, layout, paths.group):
                             continue
                         key = (layout, gpu_type, paths)
-                        if key not in prices:
-                            prices[key] = _points(market, layout, gpu_type, paths, prices)
+                        if not _is_known(market, prices, key):
+                            prices[key] = _points(market, layout, gpu_type, paths, prices, near)
                         priced = prices[key]
                         if priced is not None:
+                            near = priced.admissible[-1].concurrency if priced.admissible else near
                             yield Shape(
                                 layout, footprint, share, seats, reserved, priced.admissible, priced.miss,
                                 market.service, market.role,
                             )  # fmt: skip
 
 
-def _points(market: Market, layout: Layout, gpu_type: str, paths: Wiring, prices: Prices) -> Points | None:
+def _is_known(market: Market, prices: Prices, key: tuple[Layout, str, Wiring]) -> bool:
+    """Whether the points that count in this market were priced before."""
+    known = prices.get(key)
+    return key in prices and (known is None or known.every or market.only_rates)
+
+
+def _points(market: Market, layout: Layout, gpu_type: str, paths: Wiring, prices: Prices, near: int) -> Points | None:
     """Return the operating points of a layout, None when none of them can be better than those priced before.
 
     Decode context parallelism takes up to so many requests as fit without it only where it is faster with them.
     """
     whole = prices.get((replace(layout, dcp=1), gpu_type, paths)) if layout.dcp > 1 else None
     if whole is None or not whole.fitting or not _no_faster(market, layout, gpu_type, paths, whole.fitting):
-        return market.points(layout, gpu_type, paths)
-    beyond = market.points(layout, gpu_type, paths, above=whole.fitting)
+        return market.points(layout, gpu_type, paths, near=near)
+    beyond = market.points(layout, gpu_type, paths, above=whole.fitting, near=near)
     return beyond if beyond and beyond.admissible else None
 
 

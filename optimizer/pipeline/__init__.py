@@ -15,7 +15,8 @@ from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout, refusals, refuses_hand_over, split_layers
-from optimizer.pipeline.prepare import Known, Prepared, classes_of, market_of, prepare
+from optimizer.pipeline.markets import market_of
+from optimizer.pipeline.prepare import Known, Prepared, classes_of, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Plan
 from optimizer.topology.classes import joins_nodes

@@ -1,11 +1,10 @@
 """From a request to priced columns: all that is known before anything is chosen."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.mixtures import mixtures
-from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, Batching
 from optimizer.cost.orders import Place
 from optimizer.cost.shapes import Market, Prices, Shape, shapes
 from optimizer.cost.shortfall import shortfall, smallest_replica
@@ -14,12 +13,11 @@ from optimizer.formulation.columns import Column, columns_of
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance, Load
 from optimizer.formulation.partners import with_partners
-from optimizer.inputs import presets
 from optimizer.inputs.cluster import ClusterSpec, Match, Override
-from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts, parse_label, refuses_hand_over
+from optimizer.pipeline.markets import markets, runnable
 from optimizer.pipeline.refused import no_pair, refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
@@ -82,10 +80,13 @@ def prepare(
     prices: Known | None = None,
     *,
     told: bool = True,
+    every_point: bool = False,
 ) -> Prepared:
     """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point.
 
-    ``told``: whether that error says what is near, which may take longer than all prices. ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
+    ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
+    ``told``: whether that error says what is near, which may take longer than all prices. ``every_point``: whether
+    points are priced that this question cannot need, for others asked of the answer.
     """
     _refuse_open_survival(request)
     cluster = without(request.cluster, request.exclude)
@@ -96,7 +97,7 @@ def prepare(
     offers = [
         _offer(request.of(number), topology, classes, market, labels, progress, unknown, prices)
         for number, service in enumerate(request.services)
-        for market in _markets(request, cluster, number, service)
+        for market in markets(request, cluster, number, service, every_point=every_point)
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
     loads = tuple(Load(service.workload, service.weight) for service in request.services)
@@ -154,22 +155,6 @@ def _refuse_open_survival(request: Request) -> None:
         raise InputError("--survive: prefill and decode apart are held to a rate; give request_rate in the workload")
 
 
-def _markets(request: Request, cluster: ClusterSpec, number: int, service: Service) -> Iterator[Market]:
-    market, batching = market_of(cluster, service.model, service.workload), _batching(request, service.workload)
-    yield from (replace(market, service=number, role=role, batching=batching) for role in service.workload.roles)
-
-
-def _batching(request: Request, load: WorkloadSpec) -> Batching:
-    """Return which tokens per step are tried: only the engine's own where nothing is asked of latency, or they are set.
-
-    Where nothing is asked of latency rates depend little on them.
-    """
-    sought = bool({"ttft", "latency"} & {request.objective, *request.then})
-    asked = sought or load.slo.ttft is not None or load.slo.tpot is not None
-    open_to_choice = asked and load.engine.max_num_batched_tokens is None
-    return Batching(BATCHED_TOKENS, everywhere=sought) if open_to_choice else DEFAULT_BATCHING
-
-
 def _offer(
     request: Request,
     topology: Topology,
@@ -181,7 +166,7 @@ def _offer(
     prices: Known,
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
-    usable = _runnable(market, _usable(topology))
+    usable = runnable(market, _usable(topology))
     tried = {t: _layouts(request, market.role, _largest(request, market, t, n), labels) for t, n in usable.items()}
     if not any(tried.values()):
         raise refused(request, labels, max(usable.values()))
@@ -217,7 +202,7 @@ def _inadmissible(
     if lacking is None:
         points = {offer.market.role: [e for shape in offer.shapes for e in shape.points] for offer in offers}
         return no_pair(Service(model=offers[0].market.model, workload=offers[0].market.workload), cluster, points)
-    found = shortfall(lacking.shapes, lacking.market, _runnable(lacking.market, usable))
+    found = shortfall(lacking.shapes, lacking.market, runnable(lacking.market, usable))
     what = "" if lacking.market.role == "both" else f" for {lacking.market.role}"
     return InfeasibleError(
         f"no layout of {lacking.market.model.name} is admissible{what} on cluster {cluster.name}",
@@ -259,26 +244,6 @@ def _usable(topology: Topology) -> dict[str, int]:
     if not counts:
         raise InputError(f"cluster {topology.cluster.name}: no GPU is usable: all are lost, reserved or excluded")
     return counts
-
-
-def _runnable(market: Market, usable: Mapping[str, int]) -> dict[str, int]:
-    """Return the types among ``usable`` that the engine runs on; InfeasibleError when there are none."""
-    reasons = {gpu_type: market.refuses(gpu_type) for gpu_type in usable}
-    found = {gpu_type: count for gpu_type, count in usable.items() if reasons[gpu_type] is None}
-    if not found:
-        raise InfeasibleError(
-            f"{market.engine.name} runs on no GPU of the cluster",
-            nearest_miss=tuple(filter(None, reasons.values())),
-            remedies=("another --engine (vllm, sglang, trtllm), or another engine.version in the workload",),
-        )
-    return found
-
-
-def market_of(cluster: ClusterSpec, model: ModelSpec, workload: WorkloadSpec) -> Market:
-    """Return what prices on this cluster are made from; calibrations and engine facts are those that ship."""
-    used = {gpu_type: cluster.gpus[gpu_type] for gpu_type in sorted(cluster.gpus)}
-    calibrations = {gpu_type: presets.calibration_of(cluster, gpu_type) for gpu_type in used}
-    return Market(model, workload, presets.load_engine(workload.engine.name), used, calibrations)
 
 
 def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:

@@ -13,7 +13,8 @@ from optimizer.cost.pool import SINK, SOURCE, Link, Run
 from optimizer.cost.routed import Priced, groups_of, pool_at, price
 from optimizer.errors import InfeasibleError, InputError, NoAnswerError, VerificationError
 from optimizer.inputs.workload import WorkloadSpec
-from optimizer.pipeline.prepare import market_of, without
+from optimizer.pipeline.markets import market_of
+from optimizer.pipeline.prepare import without
 from optimizer.pipeline.provenance import record_of
 from optimizer.pipeline.refused import weights_of
 from optimizer.pipeline.request import Progress, Request, silent

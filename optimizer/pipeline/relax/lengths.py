@@ -11,7 +11,7 @@ from typing import Literal
 
 from optimizer.cost.options import meets_slo
 from optimizer.inputs.workload import Lengths, Role, WorkloadSpec
-from optimizer.pipeline.prepare import market_of
+from optimizer.pipeline.markets import market_of
 from optimizer.pipeline.relax.asking import Asker, Relaxed, Tried, first_true
 from optimizer.pipeline.relax.bounds import answers
 from optimizer.pipeline.request import Request
