@@ -227,8 +227,10 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
             amount = f"{seconds[0] / seconds[1] - 1:+.1%} {'TPOT' if decodes else 'TTFT'}"
         case "energy":
             amount = f"{plan.value - best.value:+,.0f} W of TDP"
-        case "gpus" | "cost":
-            amount = f"{plan.gpus - best.gpus:+d} GPUs"
+        case "cost":
+            amount = f"{plan.value / best.value - 1:+.1%} cost"
+        case "gpus":
+            amount = f"{plan.gpus - best.gpus:+d} GPUs" if plan.gpus != best.gpus else "as many GPUs"
         case "throughput":
             lost = plan.tokens_per_s / best.tokens_per_s - 1
             same = abs(lost) < SAME_TOKENS and plan.gpus != best.gpus

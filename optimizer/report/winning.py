@@ -48,7 +48,7 @@ def _mixed(plan: Plan, best: Candidate, chosen: Sequence[Candidate]) -> str:
     """Return what the best layout alone would give, where the plan is not just that."""
     label_of_best = label(best, ())
     if plan.inputs.more or best.role != "both":
-        return f"they share the GPUs; alone on all of them {label_of_best} would be best"
+        return f"of layouts alone on all GPUs {label_of_best} would be best"
     totals, alone = plan.totals, best.output_tokens_per_s or 0.0
     ours = f"{totals.output_tokens_per_s:,.0f} tokens/s on {totals.gpus} GPUs"
     together = "together" if len(chosen) > 1 else "as placed here"
