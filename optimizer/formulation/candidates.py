@@ -228,7 +228,8 @@ def loses_on(instance: Instance, plan: Alone, best: Alone) -> str:
         case "energy":
             amount = f"{plan.value - best.value:+,.0f} W of TDP"
         case "cost":
-            amount = f"{plan.value / best.value - 1:+.1%} cost"
+            dearer = plan.value / best.value - 1 if best.value else 0.0
+            amount = f"{dearer:+.1%} cost" if dearer else "as dear"
         case "gpus":
             amount = f"{plan.gpus - best.gpus:+d} GPUs" if plan.gpus != best.gpus else "as many GPUs"
         case "throughput":

@@ -16,7 +16,8 @@ from optimizer.report.explained_memory import memory_facts
 from optimizer.report.explained_serving import serving_facts
 from optimizer.report.facts import Fact, case_of, fact
 from optimizer.report.models import traffic_lines
-from optimizer.report.solved import amount, proof_line
+from optimizer.report.solved import proof_line
+from optimizer.report.tables import amount
 from optimizer.topology.graph import build
 from optimizer.units import show_seconds
 

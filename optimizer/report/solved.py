@@ -22,7 +22,7 @@ from optimizer.report.models import (
     workload_line,
 )
 from optimizer.report.seats import MOST_LINES, seats_part
-from optimizer.report.tables import Screen, bullets, columns, memory_bar, pairs, percent
+from optimizer.report.tables import Screen, amount, bullets, columns, memory_bar, pairs, percent
 from optimizer.report.winning import winning
 from optimizer.units import show_bytes, show_bytes_per_s, show_number, show_seconds
 
@@ -93,13 +93,6 @@ def proof_line(plan: Plan, seconds: Mapping[str, float]) -> str:
     objective = plan.objective
     took = f", {seconds['total'] if 'total' in seconds else sum(seconds.values()):.2g} s" if seconds else ""
     return f"{plan.status}, bound {amount(objective.bound, objective.unit)}, gap {objective.gap:.2%}{took}"
-
-
-def amount(value: float, unit: str) -> str:
-    """Return a value of the objective for people: seconds in a unit that suits them."""
-    if unit == "s" or unit.startswith("s "):
-        return show_seconds(value) + unit.removeprefix("s")
-    return f"{value:,.6g} {unit}"
 
 
 def _layouts(model: str, groups: Sequence[ReplicaGroup]) -> RenderableType:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from optimizer.units import show_bytes
+from optimizer.units import show_bytes, show_seconds
 
 Align = Literal["left", "right"]
 
@@ -73,6 +73,13 @@ def memory_bar(parts: Sequence[float], capacity: float, *, width: int = 20, unic
         end = min(width, round(reached / capacity * width)) if capacity else width
         bar += sign * (end - len(bar))
     return bar.ljust(width, "░" if unicode else ".")
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value of the objective for people: seconds in a unit that suits them."""
+    if unit == "s" or unit.startswith("s "):
+        return show_seconds(value) + unit.removeprefix("s")
+    return f"{value:,.6g} {unit}"
 
 
 def of_capacity(used: float, capacity: float, of: str = " of ") -> str:

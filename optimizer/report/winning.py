@@ -6,6 +6,7 @@ from itertools import groupby
 from optimizer.compare import service_names
 from optimizer.plan import Candidate, Plan
 from optimizer.report.candidates import differing, label
+from optimizer.report.tables import amount
 from optimizer.units import show_number, show_seconds
 
 NEAR = 0.15
@@ -49,10 +50,17 @@ def _mixed(plan: Plan, best: Candidate, chosen: Sequence[Candidate]) -> str:
     label_of_best = label(best, ())
     if plan.inputs.more or best.role != "both":
         return f"of layouts alone on all GPUs {label_of_best} would be best"
-    totals, alone = plan.totals, best.output_tokens_per_s or 0.0
-    ours = f"{totals.output_tokens_per_s:,.0f} tokens/s on {totals.gpus} GPUs"
+    if not best.meets:
+        return "no layout alone serves what is asked"
+    ours, theirs = plan.objective.value, _measure(plan, best)
+    value = amount(ours, plan.objective.unit)
+    if theirs is not None and abs(theirs - ours) <= LEAST_ERROR * abs(ours) and len(chosen) == 1:
+        return f"{label(chosen[0], differing([chosen[0], best]))} is as good as {label_of_best} alone: {value}"
+    counted = plan.objective.name == "gpus"
+    here, there = ("", "") if counted else (f" on {plan.totals.gpus} GPUs", f" on {best.gpus}")
+    other = "less" if theirs is None else amount(theirs, plan.objective.unit)
     together = "together" if len(chosen) > 1 else "as placed here"
-    return f"{ours} {together}; the best layout alone, {label_of_best}, has {alone:,.0f} on {best.gpus}"
+    return f"{value}{here} {together}; the best layout alone, {label_of_best}, has {other}{there}"
 
 
 def _demand(plan: Plan) -> Iterator[str]:
@@ -67,6 +75,8 @@ def _demand(plan: Plan) -> Iterator[str]:
 def _error(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[str]:
     """Yield the error of the two estimates that would swap the chosen layout and the next."""
     second = next((one for one in own[1:] if one.fits and one.meets), None)
+    if plan.objective.name not in ("throughput", "latency", "ttft"):
+        return  # whole GPUs: no error of an estimate says when they change
     if second is None or len(chosen) > 1 or chosen[0] != own[0]:
         return
     pair = [measured for one in (own[0], second) if (measured := _measure(plan, one))]
@@ -76,6 +86,8 @@ def _error(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) ->
 
 
 def _measure(plan: Plan, one: Candidate) -> float | None:
+    """Return what a layout alone has of the objective; None where it has several GPU types, or one without a price."""
+    cluster = plan.inputs.cluster
     match plan.objective.name:
         case "throughput":
             return one.output_tokens_per_s
@@ -83,8 +95,13 @@ def _measure(plan: Plan, one: Candidate) -> float | None:
             return one.tpot_s
         case "ttft":
             return one.ttft_s
-        case _:
-            return None  # whole GPUs: no error of an estimate says when they change
+        case "gpus":
+            return one.gpus
+        case "energy":
+            return None if one.gpu_types else one.gpus * cluster.gpus[one.gpu_type].tdp
+        case "cost":
+            price, _ = cluster.prices.get(one.gpu_type, (None, ""))
+            return None if one.gpu_types or price is None else one.gpus * price
 
 
 def _sooner(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[str]:

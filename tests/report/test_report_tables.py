@@ -10,8 +10,8 @@ from optimizer.report.candidates import MOST_COMPARED, candidate_table, seconds_
 from optimizer.report.estimated import estimated
 from optimizer.report.models import workload_line
 from optimizer.report.relaxed import infeasible
-from optimizer.report.solved import amount, proof_line, solved
-from optimizer.report.tables import Screen, memory_bar, of_capacity, percent
+from optimizer.report.solved import proof_line, solved
+from optimizer.report.tables import Screen, amount, memory_bar, of_capacity, percent
 
 
 def shown(renderable: RenderableType, width: int = 80) -> str:

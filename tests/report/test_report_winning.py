@@ -42,7 +42,30 @@ def test_the_only_layout_that_fits_is_told_as_such() -> None:
 def test_replicas_of_several_layouts_are_held_against_the_best_alone() -> None:
     both = rows({}, {"chosen": True})
     why = told(handmade.plan(candidates=both))["why"]
-    assert why.endswith("tokens/s on 16 GPUs together; the best layout alone, tp4, has 30,720 on 16")
+    assert why.endswith("on 16 GPUs together; the best layout alone, tp4, has 30,720 output tokens/s on 16")
+    short = tuple(row.model_copy(update={"meets": False}) for row in both)
+    assert told(handmade.plan(candidates=short))["why"] == "no layout alone serves what is asked"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "said"),
+    [
+        ("gpus", "GPUs", "1 GPUs together; the best layout alone, tp4, has 16 GPUs"),
+        ("energy", "W (TDP)", "11,200 W (TDP) on 16"),
+        ("cost", "per hour", "less on"),
+    ],
+    ids=["gpus", "energy", "no-price"],
+)
+def test_several_layouts_are_held_against_the_best_alone_in_the_objectives_unit(
+    name: Any, unit: str, said: str
+) -> None:
+    objective = Objective(name=name, value=1.0, bound=1.0, gap=0.0, unit=unit)
+    assert said in told(handmade.plan(objective=objective, candidates=rows({}, {"chosen": True})))["why"]
+
+
+def test_a_layout_that_is_as_good_as_the_first_is_told_as_such() -> None:
+    tied = rows({"chosen": False}, {"chosen": True, "output_tokens_per_s": 30720.0})
+    assert told(handmade.plan(candidates=tied))["why"] == "tp8 is as good as tp4 alone: 30,720 output tokens/s"
 
 
 @pytest.mark.parametrize(("rate", "said"), [("10 /s", True), ("1000 /s", False)], ids=["less-than-able", "all"])

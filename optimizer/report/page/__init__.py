@@ -23,8 +23,8 @@ from optimizer.report.page.curves import Curve, binds, curves
 from optimizer.report.page.frame import chart_part, document, section, table
 from optimizer.report.picture import svg
 from optimizer.report.scene import scene
-from optimizer.report.solved import amount, proof_line
-from optimizer.report.tables import of_capacity
+from optimizer.report.solved import proof_line
+from optimizer.report.tables import amount, of_capacity
 from optimizer.report.winning import winning
 from optimizer.topology.graph import build
 from optimizer.units import show_number, show_seconds
