@@ -4,32 +4,15 @@ A plan whose slowest replica takes T at most is a plan of the columns up to T. A
 so that few of them are left (``essential``), and whether they meet what is asked is soon proven either way.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-
-from ortools.sat.python import cp_model
+from dataclasses import replace
 
 from optimizer.formulation.columns import Column
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.rules import RULES
+from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.search import Search
-from optimizer.formulation.variables import declare
-
-
-@dataclass(frozen=True)
-class Narrowed:
-    """An instance without columns that are slower than its best plan's slowest replica."""
-
-    instance: Instance
-    settled: bool = True
-    """Else the search ended before: what is proven of it is that no plan is faster than ``slowest_s``, no more.
-
-    Columns that a faster plan needs may be missing, as slower ones that carry more have taken their place.
-    """
-    known: Mapping[int, int] = field(default_factory=dict)
-    """Replicas of the last plan found, by the id of their column, where it is not settled."""
+from optimizer.formulation.stated import stated
 
 
 def narrowed(instance: Instance, search: Search) -> Narrowed:
@@ -74,12 +57,9 @@ def _plan(instance: Instance, models: int, search: Search) -> dict[int, int] | N
     """
     if len({column.service for column in instance.columns}) < models:
         return {}  # a model without columns asks for nothing any more
-    model = cp_model.CpModel()
-    decisions = declare(model, instance)
-    for rule in RULES:
-        rule(model, decisions)
-    solver, status = search.minimize(model, Goal(0, float))
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    model, decisions = stated(instance)
+    found = search.minimize(model, Goal(0, float))
+    if found.solver is not None:
         pairs = zip(instance.columns, decisions.replicas, strict=True)
-        return {id(column): solver.value(var) for column, var in pairs}
-    return {} if status == cp_model.INFEASIBLE else None
+        return {id(column): found.solver.value(var) for column, var in pairs}
+    return {} if found.is_infeasible else None

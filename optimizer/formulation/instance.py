@@ -1,7 +1,7 @@
 """What is to be decided: classes of nodes, columns, and what the user asks for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from optimizer.formulation.columns import Column
@@ -65,11 +65,24 @@ class Instance:
     """No plan's slowest replica is faster, where that is the first objective: known before anything is chosen."""
     own_nics: tuple[bool, ...] = ()
     """Of each class, whether no NIC serves two GPUs; needed to survive a NIC."""
+    needs: tuple[int, ...] = ()
+    """Of each service, what it adds to the first objective at least, in the goal's integers; empty: not looked at."""
+    counted_as: tuple[Column, ...] = ()
+    """Columns that the size of the goals' integers follows from, where some were left out since; empty: all."""
 
     @property
     def objectives(self) -> tuple[ObjectiveName, ...]:
         """All objectives in their order."""
         return (self.objective, *self.then)
+
+    @cached_property
+    def whole(self) -> "Instance":
+        """The instance with the columns that were left out, from which the size of the goals' integers follows."""
+        return replace(self, columns=self.counted_as, counted_as=()) if self.counted_as else self
+
+    def only(self, columns: tuple[Column, ...]) -> "Instance":
+        """Return the instance with some of its columns, which all goals count in the same integers."""
+        return replace(self, columns=columns, counted_as=self.whole.columns)
 
     @cached_property
     def most(self) -> tuple[int, ...]:

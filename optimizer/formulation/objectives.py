@@ -32,9 +32,12 @@ class _Tokens:
 
 
 def _tokens(instance: Instance) -> _Tokens:
-    worth = [c.point.requests_per_s * instance.loads[c.service].tokens for c in instance.columns]
-    quantum = gain_quantum(_largest_counted(instance, worth))
-    return _Tokens(tuple(gain(one, quantum) for one in worth), quantum)
+    quantum = gain_quantum(_largest_counted(instance.whole, _worth(instance.whole)))
+    return _Tokens(tuple(gain(one, quantum) for one in _worth(instance)), quantum)
+
+
+def _worth(instance: Instance) -> list[float]:
+    return [c.point.requests_per_s * instance.loads[c.service].tokens for c in instance.columns]
 
 
 def _largest_counted(instance: Instance, worth: Sequence[float]) -> Iterator[float]:
@@ -55,7 +58,7 @@ def throughput(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...
     """Most output tokens/s, after the worst failure if any is to be survived, not beyond the demand; fewest GPUs."""
     tokens = _tokens(decisions.instance)
     services = [_served(model, decisions, n, tokens, load) for n, load in enumerate(decisions.instance.loads)]
-    hidden = tokens.quantum / 2 * max(decisions.instance.most)  # of each replica no more than half a quantum
+    hidden = tokens.quantum / 2 * max(decisions.instance.whole.most)  # of each replica no more than half a quantum
     return Goal(-cp_model.LinearExpr.sum(services), tokens.read, hidden), fewest_gpus(decisions)
 
 
@@ -116,32 +119,33 @@ def gpus(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
 
 def cost(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least price per hour; then most output tokens/s."""
-    return _least(decisions, _prices(decisions.instance)), _most_tokens(model, decisions)
+    return _least(decisions, _price), _most_tokens(model, decisions)
 
 
 def energy(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
-    return _least(decisions, _watts(decisions.instance)), _most_tokens(model, decisions)
+    return _least(decisions, _watts), _most_tokens(model, decisions)
 
 
-def _prices(instance: Instance) -> list[float]:
-    return [column.price_per_h or 0.0 for column in instance.columns]
+def _price(column: Column) -> float:
+    return column.price_per_h or 0.0
 
 
-def _watts(instance: Instance) -> list[float]:
-    return [column.power_w for column in instance.columns]
+def _watts(column: Column) -> float:
+    return column.power_w
 
 
-def _least(decisions: Decisions, amounts: Sequence[float]) -> Goal:
-    quantum, steps = exact_quantum(amounts), _in_quanta(amounts)
-    off = max(abs(n * quantum - amount) for n, amount in zip(steps, amounts, strict=True))
-    hidden = -off * max(decisions.instance.most)
-    return Goal(_weighted(decisions, steps), lambda n: n * quantum, hidden)
+def _least(decisions: Decisions, amount: Callable[[Column], float]) -> Goal:
+    instance = decisions.instance
+    quantum = exact_quantum(map(amount, instance.whole.columns))
+    off = max(abs(gain(amount(c), quantum) * quantum - amount(c)) for c in instance.whole.columns)
+    hidden = -off * max(instance.whole.most)
+    return Goal(_weighted(decisions, _in_quanta(instance, amount)), lambda n: n * quantum, hidden)
 
 
-def _in_quanta(amounts: Sequence[float]) -> list[int]:
-    quantum = exact_quantum(amounts)
-    return [gain(amount, quantum) for amount in amounts]
+def _in_quanta(instance: Instance, amount: Callable[[Column], float]) -> list[int]:
+    quantum = exact_quantum(map(amount, instance.whole.columns))
+    return [gain(amount(column), quantum) for column in instance.columns]
 
 
 def additive_weights(instance: Instance) -> list[int] | None:
@@ -150,9 +154,9 @@ def additive_weights(instance: Instance) -> list[int] | None:
         case "gpus":
             return [column.gpus for column in instance.columns]
         case "cost":
-            return _in_quanta(_prices(instance))
+            return _in_quanta(instance, _price)
         case "energy":
-            return _in_quanta(_watts(instance))
+            return _in_quanta(instance, _watts)
         case _:
             return None
 

@@ -10,6 +10,7 @@ from optimizer.formulation.columns import Column, Piece, pieces_of
 from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.instance import Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, guard, need, part
+from optimizer.formulation.objectives import additive_weights
 from optimizer.formulation.pairs import pairs_agree, pairs_meet_ttft, services_apart
 from optimizer.formulation.pooled import sizes_of
 from optimizer.formulation.variables import Counted, Decisions, Named, Pooled
@@ -232,3 +233,25 @@ RULES: tuple[Rule, ...] = (
     pairs_meet_ttft,
     enough_is_left,
 )
+
+ON_REPLICAS: tuple[Rule, ...] = (
+    classes_have_the_gpus,
+    uplinks_carry_what_is_promised,
+    gpus_are_not_exceeded,
+    replicas_are_as_fixed,
+    demand_is_met,
+    prompts_keep_up,
+)
+"""Rules that are linear in the replicas and say nothing of what nodes hold."""
+
+
+def each_needs_its_own(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """Every model's replicas weigh no less than the least it needs alone, where that was looked at (shared.py)."""
+    instance = decisions.instance
+    weights = (additive_weights(instance) if instance.needs else None) or []
+    for service, least in enumerate(instance.needs):
+        own = [place for place, column in enumerate(instance.columns) if column.service == service]
+        taken = cp_model.LinearExpr.weighted_sum(
+            [decisions.replicas[place] for place in own], [weights[place] for place in own]
+        )
+        model.add(taken >= least).with_name(f"alone[{service}]")

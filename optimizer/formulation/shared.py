@@ -10,40 +10,41 @@ from dataclasses import replace
 
 from ortools.sat.python import cp_model
 
+from optimizer.formulation.columns import Column
+from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.rules import RULES
-from optimizer.formulation.search import Limits, Search
-from optimizer.formulation.variables import Decisions, declare
+from optimizer.formulation.integers import LARGEST
+from optimizer.formulation.objectives import additive_weights
+from optimizer.formulation.search import Search
+from optimizer.formulation.stated import stated
 
 EFFORT = 0.3
 """Deterministic seconds for each model: a bound that is not proven by then is still a bound."""
 
 
-def each_needs_its_own(model: cp_model.CpModel, decisions: Decisions, weights: Sequence[int], limits: Limits) -> None:
-    """Add for every model that the weights of its replicas are no less than the least it needs alone.
+def with_needs(instance: Instance, search: Search) -> tuple[Instance, dict[int, int]]:
+    """Return an instance that knows what each of its models needs alone, and their plans side by side.
 
-    The search starts from the plans of each alone: together they are best when the GPUs are enough for all.
+    Together these are best when the GPUs are enough for all; replicas by the id of their column. Nothing is new where
+    there is one model, or the objective is no sum to be kept small.
     """
-    instance = decisions.instance
-    for service in range(len(instance.loads)):
-        own = [place for place, column in enumerate(instance.columns) if column.service == service]
-        least, replicas = _alone(instance, own, [weights[place] for place in own], limits)
-        taken = cp_model.LinearExpr.weighted_sum(
-            [decisions.replicas[place] for place in own], [weights[p] for p in own]
-        )
-        model.add(taken >= least).with_name(f"alone[{service}]")
-        for place, number in zip(own, replicas, strict=False):
-            model.add_hint(decisions.replicas[place], number)
+    weights, services = additive_weights(instance), range(len(instance.loads))
+    if weights is None or len({column.service for column in instance.columns}) < 2:
+        return instance, {}
+    needs: list[int] = []
+    known: dict[int, int] = {}
+    for service in services:
+        own = [(c, weight) for c, weight in zip(instance.columns, weights, strict=True) if c.service == service]
+        least, replicas = _alone(instance, own, search)
+        needs.append(least)
+        known |= {id(column): number for (column, _), number in zip(own, replicas, strict=False)}
+    return replace(instance, needs=tuple(needs)), known
 
 
-def _alone(
-    instance: Instance, own: Sequence[int], weights: Sequence[int], limits: Limits
-) -> tuple[int, tuple[int, ...]]:
+def _alone(instance: Instance, own: Sequence[tuple[Column, int]], search: Search) -> tuple[int, tuple[int, ...]]:
     """Return a proven lower bound on the weights that one model needs, and the replicas of the best plan found."""
-    model = cp_model.CpModel()
-    columns = tuple(instance.columns[place] for place in own)
-    alone = declare(model, replace(instance, columns=columns, replicas=None))
-    for rule in RULES:
-        rule(model, alone)
-    model.minimize(cp_model.LinearExpr.weighted_sum(list(alone.replicas), list(weights)))
-    return Search(replace(limits, effort=EFFORT, gap=None), lambda _: None).bounded(model, alone.replicas)
+    model, alone = stated(replace(instance, columns=tuple(column for column, _ in own), replicas=None))
+    weights = cp_model.LinearExpr.weighted_sum(list(alone.replicas), [weight for _, weight in own])
+    found = search.briefly(EFFORT).minimize(model, Goal(weights, float), between=(0, LARGEST))
+    replicas = () if found.solver is None else tuple(map(found.solver.value, alone.replicas))
+    return found.bound or 0, replicas

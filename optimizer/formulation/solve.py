@@ -8,15 +8,17 @@ from ortools.sat.python import cp_model
 
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Piece
+from optimizer.formulation.core import of_core
 from optimizer.formulation.fastest import narrowed
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.objectives import additive_weights, goals
+from optimizer.formulation.narrowed import Narrowed
+from optimizer.formulation.objectives import goals
 from optimizer.formulation.pooled import laid_out
-from optimizer.formulation.rules import RULES
-from optimizer.formulation.search import Limits, Search
-from optimizer.formulation.shared import each_needs_its_own
-from optimizer.formulation.variables import Counted, Decisions, Named, Pooled, declare
+from optimizer.formulation.search import ANY, Found, Limits, Search
+from optimizer.formulation.shared import with_needs
+from optimizer.formulation.stated import stated
+from optimizer.formulation.variables import Counted, Decisions, Named, Pooled
 from optimizer.topology.classes import NodeClass
 
 __all__ = ["Choice", "Held", "Limits", "choose"]
@@ -57,32 +59,29 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
     search = Search(limits, progress)
-    whole, narrow = instance, narrowed(instance, search)
+    whole, narrow = instance, _narrowed(instance, search)
     instance = narrow.instance
-    model = cp_model.CpModel()
-    decisions = declare(model, instance)
-    for column, var in zip(instance.columns, decisions.replicas, strict=True) if narrow.known else ():
-        model.add_hint(var, narrow.known.get(id(column), 0))
-    for rule in RULES:
-        rule(model, decisions)
-    if len(instance.loads) > 1 and (weights := additive_weights(instance)):
-        each_needs_its_own(model, decisions, weights, limits)
+    model, decisions = stated(instance, narrow.known)
     asked = 1 + len(instance.then)
     best: Choice | None = None
     for number, goal in enumerate(goals(model, decisions)):
-        solver, status = search.minimize(model, goal, TIE_EFFORT if number >= asked else None)
-        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            if best is None and status != cp_model.INFEASIBLE:
-                _give_up(solver, status, interrupted=search.interrupted)
+        between = ANY if number else (narrow.least, narrow.reached)
+        found = search.minimize(model, goal, TIE_EFFORT if number >= asked else None, between)
+        if found.solver is None:
+            if best is None and not found.is_infeasible:
+                _give_up(found, interrupted=search.interrupted)
             break
-        best = _better(best, solver, decisions, goal, proven=_is_proven(solver, status), tie=number >= asked)
-        last = solver
+        last = found.solver
+        replicas = tuple(map(last.value, decisions.replicas))
+        if not number:
+            found = replace(found, bound=min(found.bound, narrow.outside))
+        best = _better(best, replicas, found, goal, tie=number >= asked)
         if not narrow.settled and best.value > instance.slowest_s:
             best = replace(best, proven=False, bound=instance.slowest_s)
             break
-        if status != cp_model.OPTIMAL:
+        if not found.is_done:
             break
-        _keep(model, solver, goal)
+        model.add(goal.expression <= found.value)
     if best is None:
         return None
     unsolved = len(best.then_bounds) < len(instance.then)
@@ -94,39 +93,31 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     return replace(best, replicas=replicas, held=held, proven=proven, bound=bound, interrupted=search.interrupted)
 
 
-def _is_proven(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus) -> bool:
-    """Whether the bound equals the value: a search that may stop at a gap calls itself optimal there."""
-    return status == cp_model.OPTIMAL and round(solver.best_objective_bound) >= round(solver.objective_value)
+def _narrowed(instance: Instance, search: Search) -> Narrowed:
+    """Return the instance without columns that no best plan needs, and what was learned on the way."""
+    if instance.objective in ("latency", "ttft"):
+        return narrowed(instance, search)
+    instance, known = with_needs(instance, search)
+    return of_core(instance, search, known)
 
 
-def _give_up(solver: cp_model.CpSolver, status: cp_model.CpSolverStatus, *, interrupted: bool) -> NoReturn:
+def _give_up(found: Found, *, interrupted: bool) -> NoReturn:
     if interrupted:
         raise NoAnswerError("stopped by the user before any plan was known")
-    why = f"the solver stopped ({solver.status_name(status)}) before any plan was known"
+    why = f"the solver stopped ({found.status.name}) before any plan was known"
     raise NoAnswerError(f"{why}; raise --time-limit")
 
 
-def _better(
-    before: Choice | None, solver: cp_model.CpSolver, decisions: Decisions, goal: Goal, *, proven: bool, tie: bool
-) -> Choice:
+def _better(before: Choice | None, replicas: tuple[int, ...], found: Found, goal: Goal, *, tie: bool) -> Choice:
     """Return the choice after one more goal, and what is proven of all goals so far; what nodes hold is read last."""
-    bound = goal.read(solver.best_objective_bound) + goal.hidden
-    replicas = tuple(solver.value(var) for var in decisions.replicas)
+    proven = found.is_done and found.bound >= found.value  # a search that may stop at a gap is done there
+    bound = goal.read(found.bound) + goal.hidden
     if before is None:
-        return Choice(replicas, {}, proven, bound, goal.read(solver.objective_value))
+        return Choice(replicas, {}, proven, bound, goal.read(found.value))
     if tie:
         return replace(before, replicas=replicas)
     bounds = (*before.then_bounds, bound)
     return replace(before, replicas=replicas, proven=before.proven and proven, then_bounds=bounds)
-
-
-def _keep(model: cp_model.CpModel, solver: cp_model.CpSolver, goal: Goal) -> None:
-    """Hold a goal at what was reached; the next search starts from there."""
-    model.clear_hints()  # type: ignore[no-untyped-call]
-    for index in range(len(model.proto.variables)):
-        var = model.get_int_var_from_proto_index(index)
-        model.add_hint(var, solver.value(var))
-    model.add(goal.expression <= round(solver.objective_value))
 
 
 def _held_by_all(solver: cp_model.CpSolver, decisions: Decisions) -> Held:

@@ -1,7 +1,7 @@
 """The decisions: replicas of each column, and how each class of nodes is filled."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
@@ -44,7 +44,7 @@ class Decisions:
     replicas: tuple[cp_model.IntVar, ...]
     """Of each column."""
     fillings: tuple[Filling, ...]
-    """Of each class."""
+    """Of each class; empty where what nodes hold is left open."""
 
     def used(self, piece: Piece) -> cp_model.LinearExpr:
         """Return how many of a piece the chosen replicas need."""
@@ -66,12 +66,17 @@ class Decisions:
 
 def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
     """Add all variables of an instance to the model."""
+    alone = declare_replicas(model, instance)
+    return replace(alone, fillings=tuple(_filling(model, instance, index) for index in range(len(instance.classes))))
+
+
+def declare_replicas(model: cp_model.CpModel, instance: Instance) -> Decisions:
+    """Add the replicas only: what nodes hold is left open."""
     replicas = tuple(
         model.new_int_var(0, most, f"replicas[{index}:{column.layout.label}@{column.footprint.span}]")
         for index, (column, most) in enumerate(zip(instance.columns, instance.most, strict=True))
     )
-    fillings = tuple(_filling(model, instance, index) for index in range(len(instance.classes)))
-    return Decisions(instance, replicas, fillings)
+    return Decisions(instance, replicas, ())
 
 
 def at_least_if_chosen(
