@@ -10,7 +10,7 @@ from optimizer.inputs.hostlist import folded
 from optimizer.plan import Plan
 from optimizer.report.tables import columns
 
-MOST_LINES = 40
+MOST_LINES = 24
 """More than these are counted, not listed; plan.json holds every seat."""
 
 HEADS = ("replica", "node", "stages", "ranks", "GPUs in rank order")

@@ -1,5 +1,6 @@
 """solve's answer for people: layout, seats, memory, proof, why it won, what it assumes."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -7,6 +8,7 @@ from rich.text import Text
 
 from optimizer.compare import ReplicaGroup, fixed_bytes, replica_groups, runs, service_names, workload_of
 from optimizer.cost.quantities import RankMemory
+from optimizer.inputs.hostlist import folded
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.plan import NO_WORKLOAD, Objective, Plan, Replica, Survival
 from optimizer.report.candidates import candidate_table, leading, seconds_table
@@ -44,7 +46,7 @@ def solved(
         handed_part(plan),
         seats_part(plan, full=full),
         _memory(plan, groups, screen),
-        _links(plan),
+        _links(plan, full=full),
         _beside(plan, screen, full=full),
         bullets("Faults", fault_lines(plan, amount)),
         bullets("Notes", _notes(plan)),
@@ -203,28 +205,35 @@ def memory_row(
     return weights, rest, kv, total, capacity, f"{bar} {share}"
 
 
-def _links(plan: Plan) -> RenderableType:
+def _links(plan: Plan, *, full: bool) -> RenderableType:
     """Return what is set aside on shared boundaries, summed by domain; nothing when no replica crosses one."""
     totals: dict[str, float] = {}
     for replica in plan.replicas:
         for reservation in replica.reservations:
             totals[reservation.domain] = totals.get(reservation.domain, 0.0) + reservation.bytes_per_s
-    rows = list(_boundaries(totals))[:MOST_LINES]
-    return columns("Bandwidth set aside, per direction", ("boundary", "reserved"), rows) if rows else Group()
+    rows = list(boundaries(totals))
+    shown = rows if full else rows[:MOST_LINES]
+    return columns("Bandwidth set aside, per direction", ("boundary", "reserved"), shown) if rows else Group()
 
 
-def _boundaries(totals: Mapping[str, float]) -> Iterable[tuple[str, str]]:
-    """Yield each boundary with its rate; those of one node or leaf that have the same rate share a line."""
-    same: dict[tuple[str, float], list[str]] = {}
-    for domain, rate in totals.items():
+def boundaries(rates: Mapping[str, float]) -> Iterable[tuple[str, str]]:
+    """Yield each boundary with its rate; parts of a node or leaf share a line, and so do equal nodes or leaves."""
+    inside: dict[tuple[str, float], list[str]] = {}
+    for domain, rate in sorted(rates.items(), key=lambda item: _natural(item[0])):
         parent, _, part = domain.rpartition("/")
-        same.setdefault((parent or domain, rate), []).append(part if parent else "")
-    for (parent, rate), parts in same.items():
-        shown = show_bytes_per_s(rate)
-        if len(parts) == 1:
-            yield "/".join(filter(None, (parent, parts[0]))), shown
-        else:
-            yield f"{parent}: {' '.join(sorted(parts, key=lambda name: (len(name), name)))}", f"{shown} each"
+        inside.setdefault((parent, rate), []).append(part)
+    alike: dict[tuple[float, bool, str], list[str]] = {}
+    for (parent, rate), parts in inside.items():
+        alike.setdefault((rate, bool(parent), folded(parts)), []).append(parent)
+    for (rate, has_parent, parts_told), parents in alike.items():
+        several = len(parents) > 1 or "[" in parts_told or "," in parts_told
+        where = f"{folded(parents)}/{parts_told}" if has_parent else parts_told
+        yield where, show_bytes_per_s(rate) + (" each" if several else "")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts "n2" before "n10"."""
+    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _beside(plan: Plan, screen: Screen, *, full: bool) -> RenderableType:

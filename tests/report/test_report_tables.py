@@ -10,7 +10,7 @@ from optimizer.report.candidates import MOST_COMPARED, candidate_table, seconds_
 from optimizer.report.estimated import estimated
 from optimizer.report.models import workload_line
 from optimizer.report.relaxed import infeasible
-from optimizer.report.solved import proof_line, solved
+from optimizer.report.solved import boundaries, proof_line, solved
 from optimizer.report.tables import Screen, amount, memory_bar, of_capacity, percent
 
 
@@ -65,6 +65,19 @@ def test_reserved_bandwidth_is_summed_by_boundary() -> None:
     one = handmade.replica([("node01", [0])], tp=1, reservations=share)
     other = handmade.replica([("node01", [1])], tp=1, reservations=share)
     assert "50 GB/s" in shown(solved(handmade.plan(one, other), {}, Screen()))
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({"n1": 25e9}, [("n1", "25 GB/s")]),
+        ({"n2/nic0": 5e9, "n10/nic0": 5e9, "n2/nic1": 5e9, "n10/nic1": 5e9}, [("n[2,10]/nic[0-1]", "5 GB/s each")]),
+        ({"su1/rail0": 5e9, "su1/rail1": 7e9}, [("su1/rail0", "5 GB/s"), ("su1/rail1", "7 GB/s")]),
+        ({"su1": 5e9, "su2": 5e9}, [("su[1-2]", "5 GB/s each")]),
+    ],
+)
+def test_boundaries_that_are_alike_share_a_line(rates: dict[str, float], told: list[tuple[str, str]]) -> None:
+    assert list(boundaries(rates)) == told
 
 
 def test_the_workload_is_told_in_one_line() -> None:
