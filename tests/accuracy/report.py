@@ -12,6 +12,7 @@ from statistics import fmean
 
 import batches
 import fit_tables
+import hosts
 import published
 import ranking
 import simulate
@@ -168,8 +169,9 @@ Bound / measured: what the datasheet's bandwidth and FLOP rate alone would take,
 UNEXPLAINED = """\
 What remains unexplained: the host. First tokens of short prompts are bound by kernel launches, and the runs shared one
 host: launches took 0.5 ms a layer under TP2 and 1.0 under TP4 (inferred from the first tokens), and the FP8 run took
-15 ms for 128 tokens that 16-bit weights prefill in 9. That is no property of FP8: on the H100 host below it takes no
-longer than 16-bit weights. No constant per launch fits all; one is kept, in the middle. TTFT misses its bar of 6 %.
+15 ms for 128 tokens that 16-bit weights prefill in 9. That is no property of FP8, and no growth with ranks that one
+figure would hold (see Hosts): these are single draws of a time that doubles within one run elsewhere. One constant per
+launch is kept, in the middle. TTFT misses its bar of 6 %.
 DeepSeek-V2-Lite ran with dummy weights, and its decode reads far fewer experts than even routing would: 10 of 64 are
 taken as hit in these rows (scanned 6, 8, 10; never used in planning; why it is so was not checked in the engine). Its
 rows say little about a real DeepSeek.""".splitlines()
@@ -189,6 +191,11 @@ up to 512 tokens, which replay graphs, took no less than 14 ms on dense models, 
 launched kernel by kernel, no less than 27 ms for 28 layers on one GPU, 46 for 32 layers on two and 98 for 48 layers of
 experts. One request's decode on two GPUs took 5.2 ms a token where 4.3 were expected. Small models' closed loops lose
 to the same.""".splitlines()
+
+
+def host_section() -> list[str]:
+    """Return the section on the hosts that drove our own runs."""
+    return ["## Hosts", "", hosts.__doc__ or "", *hosts.table(), ""]
 
 
 def kernel_section() -> list[str]:
@@ -254,7 +261,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=ROOT / "docs" / "accuracy.md")
     chosen = options.parse_args()
     lines = ["# Accuracy", "", "Written by tests/accuracy/report.py. Error = (predicted - measured) / measured.", ""]
-    lines += own_sections() + kernel_section()
+    lines += own_sections() + host_section() + kernel_section()
     if chosen.data is not None:
         lines += published_section(chosen.data) + ranking_section(chosen.data)
     lines += load_section()

@@ -52,9 +52,9 @@ def test_a_gpu_without_calibration_is_priced_with_its_kins_shares_and_says_so() 
 def test_notes_name_only_what_the_price_uses() -> None:
     h200 = presets.load_gpu("h200-sxm")
     alone = case(gpu=h200, calibration=presets.load_calibration(h200))
-    assert notes(alone) == ()
+    assert [note.split(" not measured")[0] for note in notes(alone)] == ["h200-sxm: host"]
     far = replace(alone, wiring=Wiring(GroupPath(2, 2, "local", float("inf"), "rdma", 50e9), ()))
-    assert [note.split(" not measured")[0] for note in notes(far)] == ["h200-sxm: links rdma"]
+    assert [note.split(" not measured")[0] for note in notes(far)] == ["h200-sxm: host", "h200-sxm: links rdma"]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_fewer_sequences_at_once_than_requests_is_a_matter_of_waiting() -> None:
 
 def test_weights_that_nobody_measured_are_priced_as_16_bits_and_said_to_be() -> None:
     h200 = presets.load_gpu("h200-sxm")
-    said = notes(case(gpu=h200, calibration=presets.load_calibration(h200), weights="int4"))
-    assert said == ("h200-sxm: int4 matrix products not measured, priced with the shares of 16 bits",)
+    said, _ = notes(case(gpu=h200, calibration=presets.load_calibration(h200), weights="int4"))
+    assert said == "h200-sxm: int4 matrix products not measured, priced with the shares of 16 bits"
 
 
 def test_latent_attention_is_said_to_be_a_guess() -> None:
