@@ -1,5 +1,6 @@
 """Why the chosen layout won, by how much, and what would change that: sentences from the candidates beside the plan."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -106,17 +107,16 @@ def _measure(plan: Plan, one: Candidate) -> float | None:
 
 def _sooner(plan: Plan, own: Sequence[Candidate], chosen: Sequence[Candidate]) -> Iterator[str]:
     """Yield who answers much sooner for few tokens: what a tighter bound may choose instead."""
-    now = chosen[0]
-    if plan.objective.name != "throughput" or not now.output_tokens_per_s:
+    totals = plan.totals
+    if plan.objective.name != "throughput" or plan.inputs.more:
         return
-    least = (1 - NEAR) * now.output_tokens_per_s
+    least = (1 - NEAR) * totals.output_tokens_per_s
     near = [one for one in own if one.fits and one.meets and (one.output_tokens_per_s or 0.0) >= least]
     for name, key in (("TTFT", "ttft_s"), ("TPOT", "tpot_s")):
-        best = min(near, key=lambda one: getattr(one, key) or float("inf"), default=now)
-        seconds, ours = getattr(best, key), getattr(now, key)
-        if seconds and ours and seconds < SOONER * ours:
-            lost = 1 - (best.output_tokens_per_s or 0.0) / now.output_tokens_per_s
-            more = best.gpus - now.gpus
-            fewer = f"for {lost:.1%} fewer tokens/s" if lost >= LEAST_ERROR else f"on {best.gpus} GPUs" if more else ""
-            told = f"{label(best, differing(own))} has {show_seconds(seconds)} {fewer}".rstrip()
-            yield f"a tighter {name} ({told})"
+        now = getattr(totals if len(chosen) > 1 else chosen[0], key)
+        best = min(near, key=lambda one: getattr(one, key) or math.inf, default=None)
+        if best is None or not now or (getattr(best, key) or math.inf) >= SOONER * now:
+            continue
+        lost, more = 1 - (best.output_tokens_per_s or 0.0) / totals.output_tokens_per_s, best.gpus - totals.gpus
+        price = f" for {lost:.1%} fewer tokens/s" if lost >= LEAST_ERROR else f" on {best.gpus} GPUs" if more else ""
+        yield f"a tighter {name} ({label(best, differing(own))} has {show_seconds(getattr(best, key))}{price})"
