@@ -229,13 +229,13 @@ def instances(most: int = MAX_GPUS, *, routed: bool = False) -> st.SearchStrateg
     ``routed``: all of MoE models.
     """
     return st.one_of(
-        _problems(clusters(most), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0), routed=routed),
-        _problems(contended(most), (1.5, 1.9, 2.5), routed=routed),
+        problems(clusters(most), (0.5, 0.9, 1.5, 1.9, 2.5, 3.8, 5.5, 12.0), routed=routed),
+        problems(contended(most), (1.5, 1.9, 2.5), routed=routed),
     )
 
 
 @st.composite
-def _problems(
+def problems(
     draw: st.DrawFn, where: st.SearchStrategy[ClusterSpec], shares: tuple[float, ...], *, routed: bool
 ) -> Instance:
     """Problems whose weights need about so many GPUs as ``shares`` says."""

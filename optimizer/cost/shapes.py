@@ -29,10 +29,12 @@ from optimizer.inputs.identity import Same
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout
-from optimizer.topology.classes import NodeClass, joins_nodes
+from optimizer.topology.boxes import every_footprint
+from optimizer.topology.classes import NodeClass
 from optimizer.topology.exits import role_reservations, role_wiring
-from optimizer.topology.footprints import Footprint, first_seats, footprints
+from optimizer.topology.footprints import Footprint
 from optimizer.topology.graph import Topology
+from optimizer.topology.seats import first_seats
 from optimizer.topology.shares import Share
 from optimizer.topology.wiring import Wiring
 
@@ -181,10 +183,10 @@ def shapes(
     untold.
     """
     prices = {} if prices is None else prices
-    joined, near = joins_nodes(topology), 0
+    near = 0
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
-            for footprint in footprints(classes, gpu_type, ranks, stages, joined=joined):
+            for footprint in every_footprint(topology, classes, gpu_type, ranks, stages):
                 for share, seats, paths, reserved in ways(topology, classes, footprint, market.role, unknown):
                     for layout in same_degrees:
                         if misseated(topology, seats, layout, paths.group):

@@ -30,6 +30,10 @@ class Piece:
     """Number of the only column that has this piece; 0 where it does not matter whose piece it is."""
 
 
+Takes = tuple[tuple[Piece, ...], tuple[tuple[str, float], ...], tuple[tuple[str, ...], ...]]
+"""Pieces, parts of leaves' uplinks, and the nodes that they may be of where these are named."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One replica shape at one operating point."""
@@ -69,9 +73,9 @@ class Column:
         return self.footprint.gpus
 
     @property
-    def takes(self) -> tuple[tuple[Piece, ...], tuple[tuple[str, float], ...]]:
+    def takes(self) -> Takes:
         """What the replica uses up; columns that take the same compete on their points alone."""
-        return tuple(sorted(self.pieces)), self.leaf_shares
+        return tuple(sorted(self.pieces)), self.leaf_shares, self.footprint.boxes
 
 
 def pieces_of(columns: Sequence[Column], node_class: int) -> tuple[Piece, ...]:
@@ -133,7 +137,7 @@ def _owner(topology: Topology, nodes: Sequence[str], boundary: str) -> tuple[str
     """Return the node and the place in it, or the leaf group or pod, that a boundary belongs to."""
     kind = topology.graph.nodes[boundary]["kind"]
     for node in nodes:
-        if kind in ("nic", "pcie", "socket") and boundary.startswith(f"{node}/"):
+        if kind in ("nic", "router", "pcie", "socket") and boundary.startswith(f"{node}/"):
             return node, NICS if kind == "nic" else boundary.removeprefix(f"{node}/")
         leaf = topology.node(node).leaf
         if kind == "leaf" and leaf is not None and (boundary == leaf or boundary.startswith(f"{leaf}/")):

@@ -158,9 +158,9 @@ class _Worth:
     """What is left of larger bundles, summed up once."""
 
     def learn(self, column: Column, carried: float) -> None:
-        """Remember a replica, unless it leaves its leaf group."""
+        """Remember a replica, unless it leaves its leaf group or cannot sit on any nodes."""
         first, rate = column.pieces[0], carried
-        if column.leaf_shares:
+        if column.leaf_shares or column.footprint.places:
             return
         if len(column.pieces) == 1:
             taken = (first.node_class, first.counts), _density(first)

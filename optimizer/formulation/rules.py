@@ -6,6 +6,7 @@ from functools import partial
 
 from ortools.sat.python import cp_model
 
+from optimizer.formulation.boxes import held_by_boxes
 from optimizer.formulation.columns import Column, Piece, pieces_of
 from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.instance import Instance, Phase
@@ -127,6 +128,26 @@ def _apart_by_patterns(
     model.add(decisions.used(piece) <= cp_model.LinearExpr.sum(heights))
 
 
+def boxes_do_not_overlap(model: cp_model.CpModel, decisions: Decisions) -> None:
+    """Replicas on named nodes have a box each, and no node is in two."""
+    boxes_of: dict[str, list[cp_model.IntVar]] = defaultdict(list)
+    for n, boxed in enumerate(decisions.boxes):
+        copies = cp_model.LinearExpr.sum([decisions.replicas[index] for index in boxed.columns])
+        model.add(copies == cp_model.LinearExpr.sum([taken for _, taken in boxed.places])).with_name(f"boxes[{n}]")
+        for nodes, taken in boxed.places:
+            for node in nodes:
+                boxes_of[node].append(taken)
+    for node, boxes in boxes_of.items():
+        model.add_at_most_one(boxes).with_name(f"boxed[{node}]")
+    put = held_by_boxes(decisions.boxes)
+    for _, node_class, filling in decisions.classes():
+        if put and isinstance(filling, Named):
+            for v, node in enumerate(node_class.nodes):
+                for piece, held in filling.held:
+                    if any(piece in boxed.pieces for boxed in decisions.boxes):
+                        model.add(held[v] == cp_model.LinearExpr.sum(put.get((node, piece), [])))
+
+
 def gpus_are_not_exceeded(model: cp_model.CpModel, decisions: Decisions) -> None:
     """No more GPUs are used than the user allows."""
     if decisions.instance.max_gpus is not None:
@@ -225,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     links_carry_what_is_promised,
     uplinks_carry_what_is_promised,
     pieces_of_a_replica_sit_apart,
+    boxes_do_not_overlap,
     gpus_are_not_exceeded,
     replicas_are_as_fixed,
     demand_is_met,

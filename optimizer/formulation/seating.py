@@ -7,8 +7,8 @@ from heapq import heapify, heappop, heappush
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.solve import Choice, Held
 from optimizer.topology.classes import NodeClass, node_islands
-from optimizer.topology.footprints import stages_of, take
 from optimizer.topology.graph import Topology
+from optimizer.topology.seats import stages_of, take
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,13 @@ def _host(classes: Sequence[NodeClass], columns: Sequence[Column], choice: Choic
     copies = [column for column, n in zip(columns, choice.replicas, strict=True) for _ in range(n)]
     copies.sort(key=lambda column: (-len(column.pieces), -column.gpus))
     stocks: dict[Piece, _Stock] = {}
+    boxes = {takes: iter(places) for takes, places in choice.boxes.items()}
     hosted = []
     for column in copies:
+        if column.footprint.places:
+            chosen = set(next(boxes[column.takes]))
+            hosted.append((column, next(place for place in column.footprint.places if chosen.issuperset(place))))
+            continue
         nodes: dict[int, str] = {}
         for piece in dict.fromkeys(column.pieces):
             if piece not in stocks:

@@ -1,13 +1,13 @@
 """Build, solve, read back: replicas of each column and what every node holds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from ortools.sat.python import cp_model
 
 from optimizer.errors import NoAnswerError
-from optimizer.formulation.columns import Piece
+from optimizer.formulation.boxes import Boxes, Held, moved, taken_boxes
 from optimizer.formulation.core import of_core
 from optimizer.formulation.fastest import narrowed
 from optimizer.formulation.goals import Goal
@@ -27,9 +27,6 @@ __all__ = ["Choice", "Held", "Limits", "choose"]
 TIE_EFFORT = 1.0
 """Deterministic seconds for each tie-break: what is asked is proven before, and plans need no proof beyond it."""
 
-Held = dict[str, dict[Piece, int]]
-"""What each node holds or offers, by node name."""
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -48,6 +45,8 @@ class Choice:
     """Of the further objectives, as far as they were reached."""
     interrupted: bool = False
     """Whether the user stopped the search."""
+    boxes: Boxes = field(default_factory=dict)
+    """Where replicas sit whose nodes are named."""
 
 
 def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) -> Choice | None:
@@ -85,12 +84,15 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if best is None:
         return None
     unsolved = len(best.then_bounds) < len(instance.then)
-    held = _held_by_all(last, decisions)
+    boxes = taken_boxes(last, decisions.boxes)
+    held = moved(_held_by_all(last, decisions), instance.classes, decisions.boxes, boxes)
     proven = best.proven and not unsolved
     chosen = dict(zip(map(id, instance.columns), best.replicas, strict=True))
     replicas = tuple(chosen.get(id(column), 0) for column in whole.columns)
     bound = best.value if proven else best.bound
-    return replace(best, replicas=replicas, held=held, proven=proven, bound=bound, interrupted=search.interrupted)
+    return replace(
+        best, replicas=replicas, held=held, boxes=boxes, proven=proven, bound=bound, interrupted=search.interrupted
+    )
 
 
 def _narrowed(instance: Instance, search: Search) -> Narrowed:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
+from optimizer.formulation.boxes import Boxed, declare_boxes
 from optimizer.formulation.columns import Piece, pieces_of
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.patterns import Pattern, patterns
@@ -45,6 +46,8 @@ class Decisions:
     """Of each column."""
     fillings: tuple[Filling, ...]
     """Of each class; empty where what nodes hold is left open."""
+    boxes: tuple[Boxed, ...] = ()
+    """Of columns that sit on named nodes; empty where what nodes hold is left open."""
 
     def used(self, piece: Piece) -> cp_model.LinearExpr:
         """Return how many of a piece the chosen replicas need."""
@@ -67,7 +70,8 @@ class Decisions:
 def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
     """Add all variables of an instance to the model."""
     alone = declare_replicas(model, instance)
-    return replace(alone, fillings=tuple(_filling(model, instance, index) for index in range(len(instance.classes))))
+    fillings = tuple(_filling(model, instance, index) for index in range(len(instance.classes)))
+    return replace(alone, fillings=fillings, boxes=declare_boxes(model, instance.columns))
 
 
 def declare_replicas(model: cp_model.CpModel, instance: Instance) -> Decisions:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from optimizer.inputs.calibration import HostFigures
 from optimizer.inputs.gpu import GpuSpec
-from optimizer.inputs.schema import BytesPerS, Count, Fraction, Record, Seconds
+from optimizer.inputs.schema import BytesPerS, Count, Fraction, Natural, Record, Seconds
 from optimizer.units import parse_price
 
 
@@ -105,6 +105,8 @@ class NodeEntry(Record):
     """The leaf group (scalable unit, rack, block) the nodes are cabled to; None: assigned in file order."""
     nvlink_domain: str | None = None
     """The NVSwitch domain (rack) the nodes share; None: as many consecutive nodes as the template says."""
+    at: tuple[Natural, ...] | None = None
+    """Coordinates on a torus, for an entry of one node; None: the next place that is free, the last dimension first."""
     gpu_ids: tuple[str, ...] = ()
     """UUIDs or bus ids of the GPUs in local order, for an entry of one node."""
 
@@ -139,7 +141,33 @@ class OneSwitch(Record):
     latency: Seconds | None = None
 
 
-Fabric = Annotated[RailClos | FatTree | OneSwitch, Field(discriminator="kind")]
+def _one_or_each(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+_rate = {"type": "string", "examples": ["100 GB/s"]}
+Links = Annotated[
+    tuple[BytesPerS, ...],
+    BeforeValidator(_one_or_each),
+    WithJsonSchema({"anyOf": [_rate, {"type": "array", "items": _rate}]}),
+]
+
+
+class Torus(Record):
+    """Nodes on a grid, each with a link to its neighbours along every dimension; a mesh where nothing wraps."""
+
+    kind: Literal["torus"] = "torus"
+    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=6)]
+    """Nodes along each dimension."""
+    link: Links
+    """One link between neighbours, per direction: one figure, or one for each dimension."""
+    wrap: bool | tuple[bool, ...] = True
+    """Whether the last node of a dimension has a link to the first, of all dimensions or of each; 2 nodes have one link
+    in any case."""
+    latency: Seconds | None = None
+
+
+Fabric = Annotated[RailClos | FatTree | OneSwitch | Torus, Field(discriminator="kind")]
 
 
 class Match(Record):
@@ -151,6 +179,8 @@ class Match(Record):
     nic: int | str | None = None
     link: Literal["nvlink", "pcie"] | None = None
     leaf: str | None = None
+    to: str | None = None
+    """The neighbour of ``node`` on a torus: the link between the two."""
 
 
 class Override(Record):

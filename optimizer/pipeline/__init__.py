@@ -19,10 +19,10 @@ from optimizer.pipeline.markets import market_of
 from optimizer.pipeline.prepare import Known, Prepared, classes_of, prepare
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.plan import Candidate, Plan
-from optimizer.topology.classes import joins_nodes
+from optimizer.topology.boxes import every_footprint
 from optimizer.topology.exits import role_wiring
-from optimizer.topology.footprints import first_seats, footprints
 from optimizer.topology.graph import build
+from optimizer.topology.seats import first_seats
 from optimizer.units import show_number
 
 __all__ = ["Request", "Solved", "compare", "estimate", "solve"]
@@ -103,8 +103,7 @@ def estimate(
     if all(refused.values()):
         raise InputError("; ".join(filter(None, refused.values())))
     for gpu_type in (gpu_type for gpu_type, why in refused.items() if why is None):
-        spans = joins_nodes(topology)
-        for footprint in footprints(classes, gpu_type, layout.ranks_per_stage, layout.pp, joined=spans):
+        for footprint in every_footprint(topology, classes, gpu_type, layout.ranks_per_stage, layout.pp):
             seats = first_seats(topology, classes, footprint, spread=False)
             paths = role_wiring(topology, seats, "fair", role)
             if misseated(topology, seats, layout, paths.group):

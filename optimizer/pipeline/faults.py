@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from optimizer.errors import InfeasibleError, NoAnswerError
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Limits, choose
-from optimizer.inputs.cluster import Match, Override
+from optimizer.inputs.cluster import Match, Override, Torus
 from optimizer.inputs.hostlist import expand
 from optimizer.pipeline.prepare import Known, Prepared, prepare
 from optimizer.pipeline.request import Progress, Request, silent
@@ -110,7 +110,7 @@ def _kind(override: Override, topology: Topology) -> object:
     Two equal faults on nodes of one template and leaf group are one kind: repairing either gives the same answer.
     """
     match = override.match
-    if match.node is None:
+    if match.node is None or isinstance(topology.cluster.fabric, Torus):  # no two nodes of a torus are at one place
         return override
     nodes = [topology.node(name) for name in expand(match.node)]
     places = tuple(sorted((node.template, node.leaf or "") for node in nodes))

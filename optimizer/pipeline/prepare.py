@@ -21,7 +21,7 @@ from optimizer.pipeline.markets import markets, runnable
 from optimizer.pipeline.refused import no_pair, refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
-from optimizer.topology.classes import NodeClass, joins_nodes, node_classes
+from optimizer.topology.classes import NodeClass, node_classes
 from optimizer.topology.graph import Topology, build
 
 MULTIPLE = 4
@@ -126,7 +126,7 @@ def prepare(
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
         scope=(
-            *scope(classes, tried, usable, joined=joins_nodes(topology)),
+            *scope(topology, classes, tried, usable),
             *dict.fromkeys(note for offer in offers for note in offer.notes),
             *([] if labels else untried(request, [offer.market.role for offer in offers], tried)),
             *unknown.notes(),

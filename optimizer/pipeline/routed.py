@@ -12,6 +12,7 @@ from optimizer.cost.notes import notes
 from optimizer.cost.pool import SINK, SOURCE, Link, Run
 from optimizer.cost.routed import Priced, groups_of, pool_at, price
 from optimizer.errors import InfeasibleError, InputError, NoAnswerError, VerificationError
+from optimizer.inputs.cluster import Torus
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.markets import market_of
 from optimizer.pipeline.prepare import without
@@ -91,6 +92,11 @@ def _refuse(request: Request) -> None:
         raise InputError(
             f"--routed: {', '.join(found)} is not planned for routed pools, which are made for one model under "
             "saturating load; leave it out"
+        )
+    if isinstance(request.cluster.fabric, Torus):
+        raise InputError(
+            "--routed: machines of a pool send to any other, and paths on a torus would share links; "
+            "leave --routed out, or describe another fabric"
         )
     if len({spec.vendor for spec in request.cluster.gpus.values()}) > 1:
         raise InputError("--routed: GPUs of several vendors share no pool; --exclude the nodes of all but one")

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from optimizer.cost.mixtures import Mixtures
 from optimizer.cost.orders import MOST_STAGES
 from optimizer.errors import UnknownRateError
+from optimizer.inputs.cluster import Torus
 from optimizer.inputs.workload import Role
 from optimizer.layout import MOST_ANY, Layout, layouts
 from optimizer.pipeline.request import Request
-from optimizer.topology.classes import NodeClass
+from optimizer.topology.boxes import EVERY_BOX, all_boxes_tried
+from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.footprints import FEW, FEW_CLASSES, MOST, Footprint, all_tried
+from optimizer.topology.graph import Topology
 
 BOUNDED = "pipelines over several GPU types:"
 """How the note begins that says that not all of them were tried."""
@@ -61,7 +64,7 @@ def untried(request: Request, roles: Sequence[Role], tried: Mapping[str, Sequenc
 
 
 def scope(
-    classes: Sequence[NodeClass], tried: Mapping[str, Sequence[Layout]], usable: Mapping[str, int], *, joined: bool
+    topology: Topology, classes: Sequence[NodeClass], tried: Mapping[str, Sequence[Layout]], usable: Mapping[str, int]
 ) -> Iterator[str]:
     """Yield the limits on replicas that bind in this cluster; none in a small one, where every placement is tried."""
     largest = max(layout.world_size for layouts in tried.values() for layout in layouts)
@@ -72,6 +75,11 @@ def scope(
     if len(classes) > FEW_CLASSES:
         yield "a replica stays inside one leaf group where one has room for it"
     degrees = {(t, layout.ranks_per_stage, layout.pp) for t, layouts in tried.items() for layout in layouts}
+    joined = joins_nodes(topology)
+    if isinstance(topology.cluster.fabric, Torus) and len(topology.nodes) > 1:
+        yield "a replica over several nodes of a torus has a box of neighbours alone, along a ring or stage after stage"
+        if not all_boxes_tried(topology):
+            yield f"of a torus of more than {EVERY_BOX} nodes boxes were tried that begin at multiples of their lengths"
     if not all(all_tried(classes, *degree, joined=joined) for degree in sorted(degrees)):
         yield f"nodes differ so much that of more than {MOST} placements of a replica {FEW} were tried"
 

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from optimizer.inputs.cluster import Torus
 from optimizer.report.drawing import REPLICA_COLOURS, Canvas, document, fit
 from optimizer.report.picture_node import Drawn, draw_node, node_width
 from optimizer.report.picture_rack import PAGE_W, draw_kinds, draw_racks
+from optimizer.report.picture_torus import draw_torus, fits
+from optimizer.report.picture_torus import told as told_torus
 from optimizer.report.scene import Scene, counted, faults, gpu_kinds
 from optimizer.topology.reach import is_narrow, leaf_switches
 from optimizer.units import show_bytes_per_s
@@ -26,7 +29,9 @@ def svg(shown: Scene, tips: Mapping[str, str] | None = None, *, inline: bool = F
     canvas.text(0, 18, cluster.name, size=17, bold=True)
     canvas.text(0, 36, _subtitle(shown), "tp-dim", size=11.5)
     y = _legend(canvas, shown, 52)
-    if count <= MOST_IN_FULL:
+    if fits(shown):
+        y = draw_torus(canvas, shown, y, tips or {})
+    elif count <= MOST_IN_FULL:
         y = _in_full(canvas, shown, y, tips or {})
     elif shown.is_large:
         y = draw_kinds(canvas, shown, y, tips or {})
@@ -46,6 +51,8 @@ def _subtitle(shown: Scene) -> str:
     told = f"{counted(len(nodes), 'node')}, {gpu_kinds(nodes)}"
     if fabric is None:
         return told + (", nodes not joined by a fabric" if len(nodes) > 1 else "")
+    if isinstance(fabric, Torus):
+        return f"{counted(len(nodes), 'node')}, {gpu_kinds(nodes)}, {told_torus(fabric)}"
     ratio = getattr(fabric, "oversubscription", 1.0)
     return f"{told}, {fabric.kind}" + (f" oversubscribed {ratio:g}:1" if ratio > 1 else "")
 

@@ -28,10 +28,10 @@ def _frame(
     top, left = y + (28 if name else 0), float(PAD)
     x, bottom, row_h, widest = left, top, 0.0, 0.0
     for node in nodes:
-        width, height = _size(node)
+        width, height = card_size(node)
         if x > left and x + width > PAGE_W - PAD:
             x, top, row_h = left, top + row_h + CARD_GAP, 0.0
-        _card(inner, shown, node, x, top, node.name, tips)
+        card(inner, shown, node, x, top, node.name, tips)
         row_h, widest = max(row_h, height), max(widest, x + width)
         bottom = max(bottom, top + height)
         x += width + CARD_GAP
@@ -45,19 +45,20 @@ def _frame(
     return bottom + (PAD if name else 0)
 
 
-def _size(node: Node) -> tuple[float, float]:
+def card_size(node: Node) -> tuple[float, float]:
+    """Return width and height of a node's card."""
     columns = min(8, len(node.gpus))
     rows = -(-len(node.gpus) // columns)
     width = max(columns * SIDE + (columns - 1) * GAP, 104) + 2 * PAD
     return width, 22 + 9 + rows * (SIDE + GAP) + (11 if node.nics else 0) + PAD
 
 
-def _card(
+def card(
     canvas: Canvas, shown: Scene, node: Node, x: float, y: float, title: str, tips: Mapping[str, str],
     *, by_group: bool = False,
 ) -> None:  # fmt: skip
     """Add a node: name, a bar for its NVSwitch or mesh, GPUs, a dot for each NIC."""
-    width, height = _size(node)
+    width, height = card_size(node)
     canvas.rect(x, y, width, height, "tp-card", radius=6)
     canvas.text(x + PAD, y + 15, fit(title, width - 2 * PAD, 11), size=11, bold=True)
     columns = min(8, len(node.gpus))
@@ -96,13 +97,13 @@ def draw_kinds(canvas: Canvas, shown: Scene, y: float, tips: Mapping[str, str]) 
     kinds = sorted(kinds, key=lambda kind: -len(kind.nodes))
     x, top, row_h = 0.0, y, 0.0
     for kind in kinds[:MOST_CARDS]:
-        width, height = _size(kind.first)
+        width, height = card_size(kind.first)
         width = max(width, 300)
         if x > 0 and x + width > PAGE_W:
             x, top, row_h = 0.0, top + row_h + CARD_GAP, 0.0
         canvas.text(x, top + 16, f"{len(kind.nodes):,} x {kind.first.template}", size=14, bold=True)
         canvas.text(x, top + 31, fit(_where(kind), width, 10), "tp-dim", size=10)
-        _card(canvas, shown, kind.first, x, top + 38, kind.first.name, tips, by_group=True)
+        card(canvas, shown, kind.first, x, top + 38, kind.first.name, tips, by_group=True)
         row_h = max(row_h, 38 + height)
         x += width + CARD_GAP
     bottom = top + row_h

@@ -150,6 +150,7 @@ def fault(override: Override) -> str:
     match = override.match
     parts = [match.node, match.leaf and f"leaf {match.leaf}"]
     parts += ["" if match.gpu is None else f"GPU {match.gpu}", "" if match.nic is None else f"NIC {match.nic}"]
+    parts += [match.to and f"link to {match.to}"]
     parts += [{"nvlink": "NVLink", "pcie": "PCIe"}.get(match.link or "", "")]
     changes = [
         override.state,

@@ -8,7 +8,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from optimizer.inputs.cluster import Torus
 from optimizer.report.drawing import REPLICA_COLOURS
+from optimizer.report.picture_torus import lines, told
 from optimizer.report.scene import Alike, Scene, alike, counted, faults, gpu_kinds
 from optimizer.report.tables import bullets
 from optimizer.topology.graph import Gpu
@@ -35,11 +37,13 @@ def tree(shown: Scene) -> RenderableType:
     if len(runs) > MOST_LINES:
         rest = sum(len(run.nodes) for run in runs[MOST_LINES:])
         top.add(Text(f"and {rest:,} more nodes", style="dim"))
-    if shown.is_large and cluster.fabric is not None:
+    if isinstance(cluster.fabric, Torus):
+        top.add(Text("\n").join([Text(told(cluster.fabric)), *lines(shown)]))
+    elif shown.is_large and cluster.fabric is not None:
         _fabric(top, shown)
-    lines = list(faults(shown))
-    told = lines[:MOST_FAULTS] + ([f"and {len(lines) - MOST_FAULTS} more"] if len(lines) > MOST_FAULTS else [])
-    return Group(top, _key(shown), bullets("Faults and reservations", told))
+    broken = list(faults(shown))
+    listed = broken[:MOST_FAULTS] + ([f"and {len(broken) - MOST_FAULTS} more"] if len(broken) > MOST_FAULTS else [])
+    return Group(top, _key(shown), bullets("Faults and reservations", listed))
 
 
 def _leaf_group(shown: Scene, group: str) -> Text:

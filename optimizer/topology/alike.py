@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from optimizer.topology.fabrics import router
 from optimizer.topology.graph import Topology
+from optimizer.topology.lattice import carried, spanned
 from optimizer.topology.reach import boundary_bytes_per_s, is_narrow, leaves_of, sharers
 
 Stages: TypeAlias = Sequence[Sequence[str]]
@@ -44,7 +46,10 @@ def _placed(reserved: Reserved, places: tuple[str, ...]) -> tuple[tuple[int, str
 
 
 def shape(topology: Topology, stages: Stages) -> tuple[object, ...]:
-    """Return what the wiring of a replica depends on: seats by kind of node, nodes, leaves and pods by occurrence."""
+    """Return what the wiring of a replica depends on: seats by kind of node, nodes, leaves and pods by occurrence.
+
+    On a torus also what the links of its box give it; NoPathError where its nodes are no box.
+    """
     numbers: dict[object, int] = {}
     nodes: dict[str, tuple[object, ...]] = {}
     seats = []
@@ -60,7 +65,8 @@ def shape(topology: Topology, stages: Stages) -> tuple[object, ...]:
                 )  # fmt: skip
             seats.append((numbers.setdefault(gpu.node, len(numbers)), gpu.local_index))
         seats.append((-1, -1))
-    return (*seats, *nodes.values())
+    ends = tuple(boundary_bytes_per_s(topology, router(node)) for node in spanned(topology, stages))
+    return (*seats, *nodes.values(), carried(topology, stages), ends)
 
 
 def leaf_terms(topology: Topology, node: str) -> tuple[object, ...]:

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from optimizer.errors import InputError, NoPathError
 from optimizer.topology.alike import Reserved, Stages, remembered, shape
 from optimizer.topology.cuts import least_direct_cut
+from optimizer.topology.fabrics import router
 from optimizer.topology.graph import Topology
+from optimizer.topology.lattice import Carried, carried, spanned
 from optimizer.topology.meeting import Cell, Level, Meeting, meet, pcie_levels
 from optimizer.topology.reach import boundary_bytes_per_s, leaf_switches, link_rate, reach
 from optimizer.topology.sections import sections
@@ -26,15 +29,18 @@ def wiring(topology: Topology, stages: Stages, share: Share = "fair") -> Wiring:
     if key not in topology.memo:
         for stage in stages:
             _keeps_off_nvlink_out(topology, stage)
-        topology.memo[key] = _wiring(topology, stages, share)
+        topology.memo[key] = _wiring(topology, stages, share, carried(topology, stages))
     found = topology.memo[key]
     assert isinstance(found, Wiring)
     return found
 
 
 def group_path(topology: Topology, gpus: Sequence[str]) -> GroupPath:
-    """Return how any GPUs would meet with all links to themselves, those that lost NVLink included: over PCIe."""
-    return _wiring(topology, [tuple(gpus)], "alone").group
+    """Return how any GPUs would meet with all links to themselves, those that lost NVLink included: over PCIe.
+
+    On a torus over the links of the smallest box around their nodes.
+    """
+    return _wiring(topology, [tuple(gpus)], "alone", carried(topology, [tuple(gpus)], whole=False)).group
 
 
 def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> Reserved:
@@ -43,7 +49,9 @@ def reservations(topology: Topology, stages: Stages, share: Share = "fair") -> R
 
 
 def _reservations(topology: Topology, stages: Stages, share: Share) -> Reserved:
-    return set_aside(topology, share, levels_crossed(topology, stages))
+    """Return the shares of what is crossed; a replica over several nodes of a torus has their torus links alone."""
+    whole = ((name := router(node), capacity(topology, name)) for node in spanned(topology, stages))
+    return tuple(sorted((*set_aside(topology, share, levels_crossed(topology, stages)), *whole)))
 
 
 def set_aside(topology: Topology, share: Share, levels: Iterable[Level]) -> Reserved:
@@ -61,8 +69,8 @@ def levels_crossed(topology: Topology, stages: Stages) -> Iterator[Level]:
 def capacity(topology: Topology, domain_id: str) -> float:
     """Return the bytes/s per direction on the boundary of a domain.
 
-    A domain is a PCIe switch, socket, NIC, leaf switch or pod, a node (all its NICs), or a leaf group (all its leaf
-    switches). InputError when there is none of that name.
+    A domain is a PCIe switch, socket, NIC, router, leaf switch or pod, a node (all its NICs), or a leaf group (all its
+    leaf switches). InputError when there is none of that name.
     """
     vertices = topology.graph.nodes
     if domain_id in vertices and "gpus" in vertices[domain_id]:
@@ -101,15 +109,25 @@ def _keeps_off_nvlink_out(topology: Topology, group: Sequence[str]) -> None:
         raise NoPathError(f"cluster {topology.cluster.name}: GPU {off[0]} {why}")
 
 
-def _wiring(topology: Topology, stages: Stages, share: Share) -> Wiring:
+def _wiring(topology: Topology, stages: Stages, share: Share, torus: Carried | None) -> Wiring:
     ways = crossings(levels_crossed(topology, stages)) if share == "alone" else Counter[str]()
     shares = Shares(topology, share, ways)
     paths = [_path(group, shares) for group in _groups(stages)]
     groups, pairs = paths[: len(stages)], paths[len(stages) :]
     tp = len(stages[0])
     hops = tuple(_hop(pairs[start : start + tp]) for start in range(0, len(pairs), tp))
+    if torus is not None:
+        groups = [_at_most(path, rate) for path, rate in zip(groups, torus.rings, strict=True)]
+        hops = tuple(
+            replace(hop, bytes_per_s=min(hop.bytes_per_s, rate)) for hop, rate in zip(hops, torus.hops, strict=True)
+        )
     speed = min(topology.gpu(gpu).speed_factor for stage in stages for gpu in stage)
     return Wiring(min(groups, key=ring_rate), hops, speed, sections=sections(topology, stages, groups))
+
+
+def _at_most(path: GroupPath, bytes_per_s: float) -> GroupPath:
+    """Return the path of a group whose nodes pass on no more than this."""
+    return replace(path, outer_bytes_per_s=min(path.outer_bytes_per_s, bytes_per_s))
 
 
 def _hop(pairs: Sequence[GroupPath]) -> HopPath:

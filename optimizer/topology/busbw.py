@@ -12,8 +12,12 @@ from itertools import combinations
 import networkx as nx
 from networkx.algorithms.flow import boykov_kolmogorov
 
+from optimizer.errors import NoPathError
 from optimizer.topology.bandwidth import group_path, wiring
+from optimizer.topology.boxes import ring
+from optimizer.topology.fabrics import router
 from optimizer.topology.graph import Graph, Topology
+from optimizer.topology.lattice import box_around, cables, carried, divisions, lattice, relative
 from optimizer.topology.meeting import Cell, scale_up_parts
 from optimizer.topology.reach import Reach, link_rate, rate, reach, socket_of
 
@@ -45,13 +49,17 @@ class Busbw:
 
 
 def busbw(topology: Topology, gpus: Sequence[str]) -> Busbw:
-    """Return the bus bandwidths of two or more GPUs. InputError: one holds no rank, or a bandwidth is missing."""
+    """Return the bus bandwidths of two or more GPUs. InputError: one holds no rank, or a bandwidth is missing.
+
+    On a torus a ring goes around the box of the GPUs' nodes once, both ways; 0 where a link in the way of it is down.
+    """
+    gpus = _around_the_box(topology, gpus)
     found, n = cuts(topology, gpus), len(gpus)
     shares = [(len(cut.inside), cut.bytes_per_s) for cut in found]
     if min(rate for _, rate in shares) <= 0:
         return Busbw(0.0, 0.0, None, 0.0, 0.0)
     return Busbw(
-        ring=min(rate for _, rate in shares),
+        ring=min([*(rate for _, rate in shares), *_around(topology, gpus)]),
         hierarchical=_hierarchical(topology, gpus),
         in_switch=_in_switch(topology, gpus),
         optimal=(n - 1) / max(inside / rate for inside, rate in shares),
@@ -72,7 +80,7 @@ def cuts(topology: Topology, gpus: Sequence[str]) -> tuple[Cut, ...]:
     """
     members = tuple(reach(topology, gpu) for gpu in gpus)
     wires = _wires(topology, members)
-    parts = dict.fromkeys(_parts(members))
+    parts = dict.fromkeys((*_parts(members), *_torus_parts(topology, members)))
     return tuple(Cut(part, _flow(wires, part, members)) for part in parts)
 
 
@@ -102,6 +110,19 @@ def _parts(members: Cell) -> Iterator[frozenset[str]]:
             if len(part) < len(everyone):
                 yield frozenset(part)
                 yield everyone - part
+
+
+def _torus_parts(topology: Topology, members: Cell) -> Iterator[frozenset[str]]:
+    """Yield the proper parts of a set along the divisions of its nodes, where it is on a torus."""
+    found, everyone = lattice(topology), frozenset(member.id for member in members)
+    nodes = tuple(dict.fromkeys(member.gpu.node for member in members))
+    if found is None or len(nodes) == 1:
+        return
+    for inside in divisions(found, nodes):
+        part = frozenset(member.id for member in members if member.gpu.node in inside)
+        if 0 < len(part) < len(everyone):
+            yield part
+            yield everyone - part
 
 
 _DOMAINS: tuple[Callable[[Reach], object], ...] = (
@@ -137,6 +158,10 @@ def _wires(topology: Topology, members: Cell) -> Graph:
             _add_pcie(topology, wires, unit)
         if len(units) > 1:
             _add_ways_out(topology, wires, unit, own_links=joined)
+    found = lattice(topology)
+    if found is not None and len(units) > 1:
+        for a, b in cables(found, {member.gpu.node: None for member in members}):
+            wires.add_edge(router(a), router(b), capacity=rate(topology, router(a), router(b)))
     return wires
 
 
@@ -179,6 +204,8 @@ def _add_ways_out(topology: Topology, wires: Graph, unit: Sequence[Reach], *, ow
     """Add NICs and the fabric above them; who borrows a NIC reaches it through its owner over NVLink if it can."""
     owned = any(not member.borrows for member in unit)
     for member in unit:
+        if member.router and not member.nics:
+            _add(topology, wires, member.id, member.router)
         for nic in member.nics:
             if not own_links:
                 home = next(v for v, arc in topology.graph.adj[nic].items() if arc["kind"] == "nic")
@@ -200,8 +227,8 @@ def _add_upwards(topology: Topology, wires: Graph, vertex: str) -> None:
         _add_upwards(topology, wires, end)
 
 
-_UPWARDS = ("port", "leaf-uplink", "pod-uplink")
-_HEIGHT = {"nic": 0, "leaf": 1, "pod": 2, "spine": 3}
+_UPWARDS = ("port", "leaf-uplink", "pod-uplink", "torus-port")
+_HEIGHT = {"nic": 0, "leaf": 1, "router": 1, "pod": 2, "spine": 3}
 
 
 def _kind(topology: Topology, vertex: str) -> str:
@@ -211,8 +238,29 @@ def _kind(topology: Topology, vertex: str) -> str:
 # -- all-reduce in domains -----------------------------------------------------------------------------------------
 
 
+def _around_the_box(topology: Topology, gpus: Sequence[str]) -> tuple[str, ...]:
+    """Return the GPUs in the order of their nodes around the box that holds them, where they are on a torus."""
+    found, nodes = lattice(topology), {topology.gpu(gpu).node: None for gpu in gpus}
+    if found is None:
+        return tuple(gpus)
+    box = box_around(found, (found.at[node] for node in nodes))
+    turn = {place: number for number, place in enumerate(ring(box.size, box.closed))}
+    return tuple(sorted(gpus, key=lambda gpu: turn[relative(found, box, found.at[topology.gpu(gpu).node])]))
+
+
+def _around(topology: Topology, gpus: Sequence[str]) -> tuple[float, ...]:
+    """Return what a ring around the box gives a node, where the GPUs are on several nodes of a torus."""
+    try:
+        found = carried(topology, [tuple(gpus)], whole=False)
+    except NoPathError:
+        return (0.0,)
+    return () if found is None else found.rings
+
+
 def _hierarchical(topology: Topology, gpus: Sequence[str]) -> float:
     """Return the bus bandwidth of an all-reduce in two pipelined levels: the slower level decides."""
+    if 0.0 in _around(topology, gpus):
+        return 0.0
     path, n = group_path(topology, gpus), len(gpus)
     inside, domains = path.ranks / path.domains, path.domains
     seconds_per_byte = max(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from optimizer.errors import UnknownRateError
+from optimizer.inputs.cluster import Torus
 from optimizer.topology.alike import leaf_terms
 from optimizer.topology.graph import Node, Topology
 from optimizer.topology.meeting import scale_up_parts
@@ -76,9 +77,12 @@ def joined(topology: Topology, a: str | None, b: str | None) -> bool:
 
 
 def joins_nodes(topology: Topology) -> bool:
-    """Return whether any two nodes reach each other: over a fabric or an NVSwitch domain of several nodes."""
-    nodes = topology.node_by_name.values()
-    return topology.cluster.fabric is not None or any(node.nvlink_domain for node in nodes)
+    """Return whether any two nodes may hold one replica: joined by a fabric or an NVSwitch domain of several nodes.
+
+    On a torus only those of a box may (``boxes``).
+    """
+    nodes, fabric = topology.node_by_name.values(), topology.cluster.fabric
+    return (fabric is not None and not isinstance(fabric, Torus)) or any(node.nvlink_domain for node in nodes)
 
 
 def seat_order(topology: Topology, gpus: Sequence[str]) -> tuple[str, ...]:

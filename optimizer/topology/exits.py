@@ -7,7 +7,8 @@ GPUs' own links. Where the other replica sits is not known: what is counted is t
 from collections.abc import Sequence
 from dataclasses import replace
 
-from optimizer.errors import NoPathError
+from optimizer.errors import InputError, NoPathError
+from optimizer.inputs.cluster import Torus
 from optimizer.inputs.workload import Role
 from optimizer.topology.alike import Reserved, Stages, remembered, shape
 from optimizer.topology.bandwidth import levels_crossed, reservations, set_aside, wiring
@@ -63,6 +64,11 @@ def _leaving(topology: Topology, stages: Stages, share: Share) -> HopPath:
     if _several_units(topology) and topology.cluster.fabric is None:
         raise NoPathError(
             f"cluster {topology.cluster.name}: fabric: missing, so no KV moves between nodes; describe the fabric"
+        )
+    if _several_units(topology) and isinstance(topology.cluster.fabric, Torus):
+        raise InputError(
+            f"cluster {topology.cluster.name}: prefill and decode apart are not planned on a torus: KV would pass the "
+            "links of other replicas, and nothing bounds it; ask for roles: [both]"
         )
     levels = _all_levels(topology, stages)
     level, shares = levels[-1], Shares(topology, share, crossings(levels))

@@ -57,6 +57,8 @@ def _name(match: Match) -> str:
     if match.leaf is not None:
         return f"leaf {match.leaf}"
     at = f" of {match.node}" if match.node else ""
+    if match.to is not None:
+        return f"link{at} to {match.to}"
     if match.nic is not None:
         return f"NIC {match.nic}{at}"
     part = f"GPU {match.gpu}{at}" if match.gpu is not None else match.node or "node"

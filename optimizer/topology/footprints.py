@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, islice, permutations, product, zip_longest
 
-from optimizer.topology.classes import NodeClass, node_islands, seat_order
-from optimizer.topology.graph import Topology
+from optimizer.topology.classes import NodeClass
 from optimizer.topology.sections import counts_of
 
 EXHAUSTIVE = 400
@@ -28,8 +27,7 @@ FEW_CLASSES = 8
 """Up to so many classes of nodes a replica may span any of them; beyond, those of one leaf group."""
 
 FEW_NODES = 5
-"""Up to so many nodes of different classes all orders are tried (one more where the cluster has no others); beyond,
-classes in order."""
+"""Up to so many nodes of different classes (one more where there are no others) all orders are tried; else one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,13 @@ class Footprint:
     slots: tuple[Slot, ...]
     gpu_types: tuple[str, ...] = ()
     """Of each stage, where they differ; else empty."""
+    places: tuple[tuple[str, ...], ...] = ()
+    """Where nodes of a class are not interchangeable: every choice of nodes for the slots."""
+
+    @cached_property
+    def boxes(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of nodes among ``places``, whatever their order."""
+        return tuple(sorted(tuple(sorted(nodes)) for nodes in self.places))
 
     @cached_property
     def gpus(self) -> int:
@@ -77,41 +82,10 @@ class Footprint:
         return f"{len(self.slots)} nodes x {sizes[0]} GPUs"
 
 
-def stages_of(footprint: Footprint, ranks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Cut GPUs in rank order into stages."""
-    size = footprint.ranks_per_stage
-    return tuple(tuple(ranks[i : i + size]) for i in range(0, len(ranks), size))
-
-
-def take(topology: Topology, slot: Slot, free: Sequence[list[str]], *, spread: bool) -> list[str]:
-    """Take the GPUs of one slot from what is free on a node's islands, in rank order; ``spread``: over NICs."""
-    chosen = []
-    for island, count in zip(free, slot.counts, strict=True):
-        picked = (seat_order(topology, island) if spread else tuple(island))[:count]
-        chosen.append(sorted(picked, key=island.index))
-        island[:] = [gpu for gpu in island if gpu not in picked]
-    return [chosen[i].pop(0) for part in slot.parts for i, n in enumerate(part) for _ in range(n)]
-
-
-def first_seats(
-    topology: Topology, classes: Sequence[NodeClass], footprint: Footprint, *, spread: bool
-) -> tuple[tuple[str, ...], ...]:
-    """Return GPU ids by stage on the first nodes of each class: seats that stand for all of this footprint."""
-    nodes = {index: iter(node_class.nodes) for index, node_class in enumerate(classes)}
-    ranks: list[str] = []
-    for slot in footprint.slots:
-        free = [list(island.gpus) for island in node_islands(topology, next(nodes[slot.node_class]))]
-        ranks += take(topology, slot, free, spread=spread)
-    return stages_of(footprint, ranks)
-
-
 def footprints(
     classes: Sequence[NodeClass], gpu_type: str, ranks_per_stage: int, stages: int, *, joined: bool
 ) -> Iterator[Footprint]:
-    """Yield the footprints of a replica of ``stages`` TP groups on GPUs of one type, in a fixed order.
-
-    ``joined`` says whether nodes reach each other at all.
-    """
+    """Yield the footprints of ``stages`` TP groups on GPUs of one type, in order; ``joined``: nodes are."""
     for fillings, cuts in _spreads(classes, gpu_type, ranks_per_stage, stages, joined=joined):
         found = tuple(islice(_every(classes, fillings, cuts), MOST + 1))
         if len(found) > MOST:
@@ -147,7 +121,7 @@ def _every(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iter
     """Yield the slots of every footprint."""
     for chosen in _class_orders(classes, fillings, cuts):
         for parts in _combined([fillings[key] for key in zip(chosen, cuts, strict=True)]):
-            yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+            yield slots_of(chosen, parts)
 
 
 def _few(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterator[tuple[Slot, ...]]:
@@ -161,8 +135,12 @@ def _few(classes: Sequence[NodeClass], fillings: Fillings, cuts: Cuts) -> Iterat
             turns.append([(i, chosen, options) for i in range(min(max(map(len, options)), FEW))])
     for turn in zip_longest(*turns):
         for i, chosen, options in filter(None, turn):
-            parts = (ways[min(i, len(ways) - 1)] for ways in options)
-            yield tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
+            yield slots_of(chosen, [ways[min(i, len(ways) - 1)] for ways in options])
+
+
+def slots_of(chosen: Sequence[int], parts: Sequence[Parts]) -> tuple[Slot, ...]:
+    """Return slots on nodes of these classes that hold these parts."""
+    return tuple(Slot(index, p) for index, p in zip(chosen, parts, strict=True))
 
 
 def islands_touched(parts: Parts) -> int:
@@ -276,9 +254,9 @@ def _multisets(classes: Sequence[int], room: Sequence[int], size: int) -> Iterat
 
 
 def _neighbourhoods(classes: Sequence[NodeClass], usable: Sequence[int], spread: int) -> list[list[int]]:
-    """Return the sets of classes that one replica may span: all together where classes are few.
+    """Return the sets of classes that one replica may span: all where they are few, else those of a leaf group.
 
-    Beyond, a replica stays in one leaf group, unless none of them has nodes enough for it.
+    Where no leaf group has nodes enough, all again.
     """
     if len(usable) <= FEW_CLASSES or spread == 1:
         return [list(usable)]

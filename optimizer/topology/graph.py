@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import networkx as nx
 
 from optimizer.errors import InputError
-from optimizer.inputs.cluster import ClusterSpec, NodeEntry
+from optimizer.inputs.cluster import ClusterSpec, NodeEntry, Torus
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.hostlist import all_hosts, duplicates
 from optimizer.topology.blueprint import Arc, Attributes, Blueprint, draw
@@ -52,6 +52,8 @@ class Node:
     nvlink_domain: str | None
     """The NVSwitch domain when it spans nodes."""
     blueprint: Blueprint = field(repr=False)
+    at: tuple[int, ...] | None = None
+    """Coordinates on a torus."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +93,15 @@ class Topology:
 def build(cluster: ClusterSpec) -> Topology:
     """Return the topology of a cluster; InputError names the entry, override or type that is wrong."""
     places = _places(cluster)
-    health, leaf_health = read_overrides(cluster, {place.name: place.inventory for place in places})
+    health, fabric_health = read_overrides(cluster, {place.name: place.inventory for place in places})
     drawings: dict[object, Blueprint] = {}
     hosts = [_drawn(cluster, place, health.get(place.name), drawings) for place in places]
     domains = _nvlink_domains(hosts)
-    fabric = lay(cluster, [_site(place, blueprint) for place, blueprint in hosts], leaf_health)
+    if isinstance(cluster.fabric, Torus) and any(_in_a_rack(*host) for host in hosts):
+        raise InputError(
+            f"cluster {cluster.name}: fabric: NVSwitch domains of several nodes are not planned on a torus"
+        )
+    fabric = lay(cluster, [_site(place, blueprint) for place, blueprint in hosts], fabric_health)
     graph: Graph = nx.DiGraph(name=cluster.name)
     nodes: dict[str, Node] = {}
     gpus: list[Gpu] = []
@@ -136,6 +142,8 @@ def _places(cluster: ClusterSpec) -> list[_Place]:
             raise InputError(
                 f"{where}: {len(entry.gpu_ids)} ids for {len(names)} nodes of {size} GPUs; one node, one id each"
             )
+        if entry.at is not None and len(names) != 1:
+            raise InputError(f"cluster {cluster.name}: nodes[{index}].at: one place for {len(names)} nodes; name one")
         if entry.nvlink_domain is not None and cluster.templates[entry.template].nvswitch is None:
             where = f"cluster {cluster.name}: nodes[{index}].nvlink_domain"
             raise InputError(f"{where}: template {entry.template} has no nvswitch; add nvswitch: {{}} to it")
@@ -195,7 +203,14 @@ def _site(place: _Place, blueprint: Blueprint) -> Site:
         nic_bytes_per_s=tuple(rates[nic] for nic in blueprint.nics),
         nominal_bytes_per_s=blueprint.nic_nominal_bytes_per_s,
         users=tuple(_count(users[nic]) for nic in blueprint.nics),
+        gpus=place.inventory.gpu_ids, at=place.entry.at, is_dead=_is_dead(blueprint),
     )  # fmt: skip
+
+
+def _is_dead(blueprint: Blueprint) -> bool:
+    """Whether nothing passes through a node: all its NICs are gone, or where it has none, its GPUs."""
+    health = blueprint.health
+    return all(part.gone for part in health.nics or health.gpus)
 
 
 def _count(value: object) -> int:
@@ -232,6 +247,7 @@ def _node(place: _Place, blueprint: Blueprint, names: dict[str, str], fabric: Fa
         nics=tuple(names[nic] for nic in blueprint.nics), leaf=leaf,
         pod=fabric.pod_of.get(leaf) if leaf else None,
         nvlink_domain=names["nvswitch"] if _in_a_rack(place, blueprint) else None, blueprint=blueprint,
+        at=fabric.at.get(place.name),
     )  # fmt: skip
 
 

@@ -56,13 +56,25 @@ class NodeHealth:
 
 
 @dataclass(frozen=True)
-class LeafHealth:
-    """State of a leaf's uplinks."""
+class LinkHealth:
+    """State of a leaf's uplinks, or of the link between two neighbours on a torus."""
 
     share: float = 1.0
     bytes_per_s: float | None = None
     state: str = "up"
     reason: str | None = None
+
+
+Cable = tuple[str, str]
+"""Two neighbours on a torus, by name in order."""
+
+
+@dataclass(frozen=True)
+class FabricHealth:
+    """State of what joins nodes, as far as overrides name it."""
+
+    leaves: Mapping[str, LinkHealth] = field(default_factory=dict)
+    cables: Mapping[Cable, LinkHealth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,16 +92,17 @@ class _State:
     cluster: ClusterSpec
     inventory: Mapping[str, Inventory]
     nodes: dict[str, NodeHealth] = field(default_factory=dict)
-    leaves: dict[str, LeafHealth] = field(default_factory=dict)
+    leaves: dict[str, LinkHealth] = field(default_factory=dict)
+    cables: dict[Cable, LinkHealth] = field(default_factory=dict)
 
 
 def read_overrides(
     cluster: ClusterSpec, inventory: Mapping[str, Inventory]
-) -> tuple[dict[str, NodeHealth], dict[str, LeafHealth]]:
-    """Return health by node and by leaf name, of those that differ from the template.
+) -> tuple[dict[str, NodeHealth], FabricHealth]:
+    """Return health by node, and that of the fabric, of what differs from the template.
 
-    InputError names the override, the unknown name and the nearest known one. Leaves are not checked here: their
-    names are known once the fabric is laid.
+    InputError names the override, the unknown name and the nearest known one. Leaves and links between nodes are not
+    checked here: which there are is known once the fabric is laid.
     """
     state = _State(cluster, inventory)
     for index, override in enumerate(cluster.overrides):
@@ -97,10 +110,12 @@ def read_overrides(
         _check_says_something(override, where)
         if override.match.leaf is not None:
             _override_leaf(state, override, where)
+        elif override.match.to is not None:
+            _override_cable(state, override, where)
         else:
             for node in _nodes(state, override, where):
                 _override_node(state, node, override, where)
-    return state.nodes, state.leaves
+    return state.nodes, FabricHealth(state.leaves, state.cables)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -133,8 +148,24 @@ def _override_leaf(state: _State, override: Override, where: str) -> None:
     leaf = str(override.match.leaf)
     if override.match.node is not None:
         raise InputError(f"{where}.match: names a leaf and a node; give one of them")
-    before = state.leaves.get(leaf, LeafHealth())
-    state.leaves[leaf] = LeafHealth(
+    state.leaves[leaf] = _changed_link(state.leaves.get(leaf, LinkHealth()), override, where)
+
+
+def _override_cable(state: _State, override: Override, where: str) -> None:
+    """Change the link between two neighbours on a torus."""
+    _refuse(override, where, "link between nodes", ("state", "bandwidth"), _LINK_STATES)
+    match = override.match
+    if match.node is None or any(part is not None for part in (match.gpu, match.nic, match.link)):
+        raise InputError(f"{where}.match: a link of a torus is named by node and to alone")
+    for key, name in (("node", match.node), ("to", match.to)):
+        if name not in state.inventory:
+            raise InputError(f"{where}.match.{key}: no node {name!r}; {nearest(str(name), state.inventory)}")
+    a, b = sorted((match.node, str(match.to)))
+    state.cables[a, b] = _changed_link(state.cables.get((a, b), LinkHealth()), override, where)
+
+
+def _changed_link(before: LinkHealth, override: Override, where: str) -> LinkHealth:
+    return LinkHealth(
         share=_share(override.uplinks, f"{where}.uplinks") if override.uplinks else before.share,
         bytes_per_s=before.bytes_per_s if override.bandwidth is None else override.bandwidth,
         state=override.state or before.state,

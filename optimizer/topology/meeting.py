@@ -158,7 +158,9 @@ def _between_units(topology: Topology, members: Cell, units: tuple[Cell, ...]) -
 
 def _fabric_levels(members: Cell, units: tuple[Cell, ...]) -> tuple[Level, ...]:
     """Return the cuts of the fabric that a group spans: units, and the leaf groups and pods with narrow uplinks."""
-    ways: dict[str, Ways] = {m.id: (*((boundary,) for boundary in m.via), m.nics) for m in members}
+    ways: dict[str, Ways] = {
+        m.id: (*((boundary,) for boundary in m.via), *([m.nics] if m.nics else [])) for m in members
+    }
     levels = [Level(units, ways)]
     leaf_cells = _cells(members, lambda m: m.leaf if m.crosses_rails else m.unit)
     if len(leaf_cells) > 1 and any(m.narrow_leaf for m in members):

@@ -8,7 +8,7 @@ from optimizer.inputs.gpu import GpuSpec
 from optimizer.topology.health import nearest
 from optimizer.units import show_bytes_per_s
 
-_TAKEN = re.compile(r"\d+|nvswitch|smp|(pcie|socket)\d+|.*/.*|")
+_TAKEN = re.compile(r"\d+|nvswitch|smp|router|(pcie|socket)\d+|.*/.*|")
 """Local names of other vertices, and what would not be one name."""
 
 _TOLERANCE = 1.2

@@ -10,6 +10,7 @@ from optimizer.topology.graph import Gpu, Topology
 
 WAYS_UP = {
     "pcie": ("uplink",), "socket": ("smp",), "nic": ("port", "nic"), "leaf": ("leaf-uplink",), "pod": ("pod-uplink",),
+    "router": ("torus",),
 }  # fmt: skip
 """Arcs out of a boundary's vertex that its traffic leaves by, the first kind that there is."""
 
@@ -46,6 +47,8 @@ class Reach:
     """Whether it has links of its own (NVLink, xGMI) and all of them are down."""
     crosses_rails: bool
     """Whether it reaches all rails of its unit without the spine: over NVLink and a peer's NIC (PXN)."""
+    router: str | None
+    """Where the torus links of its node end, when it has a way there."""
 
     @property
     def id(self) -> str:
@@ -90,6 +93,8 @@ def _reach(topology: Topology, gpu: Gpu) -> Reach:
         narrow_pod=node.pod is not None and is_narrow(topology, node.pod),
         off_own_links=any(arc["kind"] in working for arc in arcs.values()) and not any(working.values()),
         crosses_rails=scaled_up or len(node.nics) == 1 or node.leaf in topology.graph,
+        router=next((v for end in (gpu.id, *nics) for v, arc in topology.graph.adj[end].items()
+                     if arc["kind"] == "torus-port"), None),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from optimizer.topology.graph import Topology
 from optimizer.topology.meeting import Level, Meeting, pcie_levels
-from optimizer.topology.reach import boundary_bytes_per_s, link_rate, reach, sharers
+from optimizer.topology.reach import boundary_bytes_per_s, link_rate, rate, reach, sharers
 
 Share: TypeAlias = Literal["fair", "alone"]
 
@@ -67,8 +67,10 @@ def out(gpu: str, level: Level, shares: Shares, medium: str) -> float:
 def _own_link(gpu: str, topology: Topology, medium: str) -> float:
     """Return the GPU's link towards the boundary: PCIe, or NVLink where its NIC is a peer's (PXN); 0 off the fabric."""
     ways = reach(topology, gpu)
-    if medium == "rdma" and not ways.leaves:
+    if medium == "rdma" and not (ways.leaves or ways.router):
         return 0.0
+    if medium == "rdma" and ways.router and not ways.nics:
+        return rate(topology, gpu, ways.router)
     if medium == "rdma" and ways.nvswitch and ways.borrows:
         return max(link_rate(topology, gpu, "pcie"), link_rate(topology, gpu, "nvlink"))
     return link_rate(topology, gpu, "pcie")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from optimizer.errors import InputError
 from optimizer.plan import Plan
-from optimizer.verify import failures, links, outcome, pairs, prices, seats, totals
+from optimizer.verify import failures, links, outcome, pairs, prices, seats, torus, totals
 from optimizer.verify.evidence import Evidence, gather
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -33,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     links.links_carry_what_is_promised,
     links.mean_traffic_is_reserved,
     links.nics_and_uplinks_are_not_promised_twice,
+    torus.replicas_have_boxes_of_the_torus,
     pairs.roles_are_allowed,
     pairs.pairs_agree,
     pairs.pairs_meet_ttft,

@@ -45,6 +45,7 @@ TEMPLATES = st.fixed_dictionaries(
         "nics": NICS,
     },
 )  # fmt: skip
+AT = st.lists(st.integers(0, 3), min_size=1, max_size=2)
 LEAVES = st.sampled_from(["su1", "su1/rail0", "leaf1", "switch", "spine", "rack"])
 FABRICS = st.one_of(
     st.none(),
@@ -54,6 +55,14 @@ FABRICS = st.one_of(
         {"kind": st.just("fat-tree"), "nodes_per_leaf": st.integers(1, 2), "oversubscription": st.floats(1, 8)},
         optional={"leaves_per_pod": st.integers(1, 2), "pod_oversubscription": st.floats(1, 8)},
     ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("torus"),
+            "shape": st.sampled_from([[3], [1, 3], [2, 2], [4]]),
+            "link": st.one_of(RATES, st.lists(RATES, min_size=1, max_size=2)),
+        },
+        optional={"wrap": st.one_of(st.booleans(), st.lists(st.booleans(), min_size=1, max_size=2))},
+    ),
 )
 SHARES = st.sampled_from(["0/18", "7/8", "12/18", "18/18", "9/8"])
 OVERRIDES = st.fixed_dictionaries(
@@ -62,6 +71,7 @@ OVERRIDES = st.fixed_dictionaries(
             node=st.sampled_from(["n1", "n1", "n1", "n2", "n[1-3]"]),
             gpu=st.one_of(st.integers(0, 4), st.sampled_from(["n2/1", "GPU-7"])),
             nic=st.one_of(st.integers(0, 6), st.just("nic1")), link=st.sampled_from(["nvlink", "pcie"]), leaf=LEAVES,
+            to=st.sampled_from(["n2", "n3", "n4"]),
         )
     },
     optional={
@@ -73,7 +83,8 @@ CLUSTERS = st.fixed_dictionaries(
     {
         "name": st.just("any"), "gpus": st.just(GPUS), "templates": st.fixed_dictionaries({"t": TEMPLATES}),
         "nodes": st.lists(
-            st.fixed_dictionaries({"template": st.just("t")}, optional={"leaf": LEAVES}), min_size=1, max_size=3
+            st.fixed_dictionaries({"template": st.just("t")}, optional={"leaf": LEAVES, "at": AT}),
+            min_size=1, max_size=3,
         ).map(lambda entries: [entry | {"name": f"n{i + 1}"} for i, entry in enumerate(entries)]),
         "fabric": FABRICS, "overrides": st.lists(OVERRIDES, max_size=2),
     }

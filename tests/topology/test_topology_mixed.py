@@ -6,9 +6,10 @@ from mixed_clusters import apart, together
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.pipeline.prepare import classes_of
 from optimizer.topology.bandwidth import wiring
-from optimizer.topology.footprints import Footprint, first_seats
+from optimizer.topology.footprints import Footprint
 from optimizer.topology.graph import build
 from optimizer.topology.mixed import mixed_footprints
+from optimizer.topology.seats import first_seats
 
 
 def found(where: ClusterSpec, *gpu_types: str, ranks: int = 1, every: bool = False) -> list[Footprint]:
