@@ -66,6 +66,13 @@ def _uplinked(share: float) -> Instance:
     return instance(nodes(6, 8, leaf="su1"), column((1,), (1,), leaf_shares={"su1": share}))
 
 
+def _boxed(*places: tuple[str, ...]) -> Instance:
+    """Replicas of two GPUs on nodes of one each, which are named."""
+    bare = column((1,), (1,), shares={"router": 1.0})
+    footprint = replace(bare.footprint, places=places)
+    return instance(nodes(4, 1), replace(bare, shape=replace(bare.shape, footprint=footprint)))
+
+
 def _at_most(gpus: int) -> Instance:
     return instance(nodes(1, 8), column((2,)), column((3,), gives=point(1.6)), max_gpus=gpus)
 
@@ -83,6 +90,7 @@ CASES: Mapping[str, tuple[Instance, Instance]] = {
     "pieces_of_a_replica_sit_apart": (
         instance(nodes(2, 4), column((1,), (1,))), instance(nodes(1, 4), column((1,), (1,)))
     ),
+    "boxes_do_not_overlap": (_boxed(("n0", "n1"), ("n2", "n3")), _boxed(("n0", "n1"), ("n1", "n2"))),
     "gpus_are_not_exceeded": (_at_most(5), _at_most(4)),
     "replicas_are_as_fixed": (
         instance(nodes(1, 8), column((2,)), replicas=4), instance(nodes(1, 8), column((2,)), replicas=5)
