@@ -1,12 +1,13 @@
 """Candidates and plans side by side, for people."""
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby, islice
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from optimizer.compare import Row, candidate_label, shares
+from optimizer.inputs.workload import Role
 from optimizer.plan import Candidate
 from optimizer.report.tables import Screen, columns, of_capacity, pairs, percent
 from optimizer.units import show_seconds
@@ -81,7 +82,8 @@ def seconds_table(candidates: Sequence[Candidate]) -> RenderableType:
     told = [candidate for candidate in candidates if candidate.decode or candidate.prefill]
     if not told:
         return Group()
-    named = differing(told)
+    apart = {candidate.role for candidate in told} == {"prefill", "decode"}  # each has one phase, told in any case
+    named = [name for name in differing(told) if not (apart and name == "role")]
     rows = [
         (
             label(candidate, named),
@@ -114,8 +116,13 @@ def side_by_side(title: str, candidates: Sequence[Candidate], screen: Screen, *,
 
 def leading(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
     """Return the first so many of each model and role, in their order."""
-    kinds = groupby(candidates, key=lambda one: (one.service, one.role))
-    return [one for _, own in kinds for one in islice(own, most)]
+    count: Counter[tuple[int, Role]] = Counter()
+    found = []
+    for one in candidates:
+        count[one.service, one.role] += 1
+        if count[one.service, one.role] <= most:
+            found.append(one)
+    return found
 
 
 def plan_table(names: Sequence[str], rows: Sequence[Row]) -> RenderableType:

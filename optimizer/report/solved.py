@@ -243,7 +243,7 @@ def _beside(plan: Plan, screen: Screen, *, full: bool) -> RenderableType:
         own = [candidate for candidate in plan.candidates if candidate.service == number]
         chosen = [candidate for candidate in own if candidate.chosen]
         others = [candidate for candidate in own if full or (candidate.fits and not candidate.chosen)]
-        kinds = len({candidate.role for candidate in own})
+        kinds = max(1, len({candidate.role for candidate in own}))
         shown = own if full else chosen + leading(others, max(2, MAX_OTHERS // kinds))
         what = f"{name}: " if plan.inputs.more else ""
         title = f"{what}Chosen (*) and next best: {len(shown)} of {len(own)} layouts, each as equal replicas alone"

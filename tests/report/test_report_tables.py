@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 
 from optimizer.errors import InfeasibleError
 from optimizer.plan import Objective, Reservation
-from optimizer.report.candidates import MOST_COMPARED, candidate_table, seconds_table, side_by_side
+from optimizer.report.candidates import MOST_COMPARED, candidate_table, leading, seconds_table, side_by_side
 from optimizer.report.estimated import estimated
 from optimizer.report.models import workload_line
 from optimizer.report.relaxed import infeasible
@@ -132,6 +132,14 @@ def test_many_layouts_are_counted_not_listed() -> None:
     rows = [handmade.candidates()[1]] * (MOST_COMPARED + 3)
     assert "and 3 more: --full" in shown(side_by_side("t", rows, Screen(), full=False))
     assert "more: --full" not in shown(side_by_side("t", rows, Screen(), full=True))
+
+
+def test_the_first_of_each_role_are_shown_wherever_they_are() -> None:
+    one = handmade.candidates()[0]
+    roles = ("prefill", "decode", "prefill", "decode", "prefill")
+    rows = [one.model_copy(update={"role": role, "dp": n}) for n, role in enumerate(roles)]
+    assert [row.dp for row in leading(rows, 1)] == [0, 1]
+    assert [row.dp for row in leading(rows, 2)] == [0, 1, 2, 3]
 
 
 def test_a_candidate_on_one_node_is_not_told_to_be() -> None:
