@@ -1,7 +1,7 @@
 """Measures one configuration of vLLM with dummy weights: engine.py CONFIG_DIR --model NAME --gpu ID --out rows.csv.
 
 Needs vllm and as many GPUs as ranks; nothing of this project. Rows are of measurements.csv, written as they come, with
-two columns more: ``repeats`` (the value is their median) and ``spread`` ((most - least) / value). Prompts are random
+three columns more: ``repeats`` (the value is their median), ``spread`` ((most - least) / value) and ``least``. Prompts are random
 token ids, prefix caching is off, all else is the engine's default unless an option says otherwise. Each load runs once
 unmeasured first where it is short, so that nothing is compiled or allocated while the clock runs.
 """
@@ -58,6 +58,14 @@ LOADS = (
 )
 
 
+def first_tokens(repeats: int) -> tuple[Load, ...]:
+    """Return loads that show the host: many first tokens of short and middling prompts, and decode of a few."""
+    return (
+        *(Load("ttft", 1, isl, 1, 1, repeats=repeats) for isl in (16, 128, 256, 512, 768, 1024, 2048, 4096)),
+        *(Load("tpot", batch, 1024, 96, batch, repeats=3) for batch in (1, 8, 32)),
+    )
+
+
 class Driver:
     """Sends loads to an engine of this process and times what comes back."""
 
@@ -105,10 +113,10 @@ def value_of(load: Load, arrivals: list[Arrival]) -> float:
     return rate if load.metric.startswith("closed_loop") else load.concurrency / rate
 
 
-def rows(driver: Driver, kv_tokens: int) -> Iterator[dict[str, object]]:
+def rows(driver: Driver, kv_tokens: int, loads: tuple[Load, ...] = LOADS) -> Iterator[dict[str, object]]:
     """Yield a row for the pool and one for each load that fits it."""
     yield {"metric": "kv_tokens", "value": kv_tokens, "unit": "tokens", "repeats": 1}
-    for load in LOADS:
+    for load in loads:
         if load.concurrency * (load.isl + load.osl) > kv_tokens:
             continue
         if load.repeats > 1:
@@ -121,6 +129,7 @@ def rows(driver: Driver, kv_tokens: int) -> Iterator[dict[str, object]]:
             "unit": "tokens/s" if load.metric.startswith("closed_loop") else "s",
             "repeats": load.repeats,
             "spread": f"{(max(values) - min(values)) / middle:.3f}" if load.repeats > 1 else "",
+            "least": f"{min(values):.6g}" if load.repeats > 1 else "",
         }  # fmt: skip
 
 
@@ -147,7 +156,7 @@ def settings(told: argparse.Namespace) -> dict[str, object]:
         "gpu_memory_utilization": UTILIZATION, "max_num_seqs": MAX_NUM_SEQS,
         "max_num_batched_tokens": MAX_NUM_BATCHED_TOKENS, "max_model_len": MAX_MODEL_LEN, "metric": "",
         "concurrency": "", "isl": "", "osl": "", "requests": "", "value": "", "unit": "", "source": told.source,
-        "repeats": "", "spread": "",
+        "repeats": "", "spread": "", "least": "",
     }  # fmt: skip
 
 
@@ -171,6 +180,7 @@ def main() -> None:
     arguments.add_argument("--weights", choices=("bf16", "fp8"), default="bf16")
     arguments.add_argument("--kv-cache", choices=("bf16", "fp8"), default="bf16")
     arguments.add_argument("--source", default="")
+    arguments.add_argument("--first-tokens", type=int, metavar="N", help="the host alone: N repeats of short prompts")
     arguments.add_argument("--profile", type=Path, help="folder for traces of single prompts, taken after measuring")
     arguments.add_argument("--out", type=Path, required=True)
     told = arguments.parse_args()
@@ -187,7 +197,8 @@ def main() -> None:
     with told.out.open("w", newline="") as lines:
         table = csv.DictWriter(lines, list(shared))
         table.writeheader()
-        for row in rows(driver, cache.num_gpu_blocks * cache.block_size):
+        loads = first_tokens(told.first_tokens) if told.first_tokens else LOADS
+        for row in rows(driver, cache.num_gpu_blocks * cache.block_size, loads):
             table.writerow(shared | row)
             lines.flush()
     if told.profile:
