@@ -138,7 +138,8 @@ class Search:
             ended_early = spent < turn.effort / 2  # by the time, by the user, or as nothing is left to be done
             if found.status not in (cp_model.FEASIBLE, cp_model.UNKNOWN) or ended_early or left <= 0:
                 break
-        self.progress(f"{found.status.name.lower()} after {time.monotonic() - start_s:.2f} s")
+        if (took_s := time.monotonic() - start_s) >= TELL_EVERY_S:
+            self.progress(f"{found.status.name.lower()} after {took_s:.1f} s")
         return found
 
     def briefly(self, effort: float, gap: float | None = None) -> "Search":
