@@ -1,9 +1,9 @@
 """Measures one configuration of vLLM with dummy weights: engine.py CONFIG_DIR --model NAME --gpu ID --out rows.csv.
 
 Needs vllm and as many GPUs as ranks; nothing of this project. Rows are of measurements.csv, written as they come, with
-three columns more: ``repeats`` (the value is their median), ``spread`` ((most - least) / value) and ``least``. Prompts are random
-token ids, prefix caching is off, all else is the engine's default unless an option says otherwise. Each load runs once
-unmeasured first where it is short, so that nothing is compiled or allocated while the clock runs.
+three columns more: ``repeats`` (the value is their median), ``spread`` ((most - least) / value) and ``least``. Prompts
+are random token ids, prefix caching is off, all else is the engine's default unless an option says otherwise. Each load
+runs once unmeasured first where it is short, so that nothing is compiled or allocated while the clock runs.
 """
 
 import argparse
