@@ -161,7 +161,7 @@ class Torus(Record):
     """Nodes along each dimension."""
     link: Links
     """One link between neighbours, per direction: one figure, or one for each dimension."""
-    wrap: bool | tuple[bool, ...] = True
+    wrap: bool | Annotated[tuple[bool, ...], Field(min_length=1)] = True
     """Whether the last node of a dimension has a link to the first, of all dimensions or of each; 2 nodes have one link
     in any case."""
     latency: Seconds | None = None

@@ -201,7 +201,7 @@ def router(node: str) -> str:
 
 def wraps(spec: Torus, dimension: int) -> bool:
     """Return whether a dimension is a ring: 2 nodes have one link either way."""
-    given = spec.wrap if isinstance(spec.wrap, bool) else spec.wrap[dimension]
+    given = spec.wrap if isinstance(spec.wrap, bool) else spec.wrap[dimension % len(spec.wrap)]
     return given and spec.shape[dimension] > 2
 
 
