@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from optimizer.cost.quantities import EngineSettings, Estimate
 from optimizer.inputs.cluster import ClusterSpec
@@ -19,6 +19,16 @@ NO_LOSS = 1e-9
 """Losses below are rounding."""
 
 ObjectiveName = Literal["throughput", "latency", "ttft", "gpus", "cost", "energy"]
+
+
+UNITS: dict[ObjectiveName, str] = {
+    "throughput": "output tokens/s",
+    "latency": "s per output token",
+    "ttft": "s to the first token",
+    "gpus": "GPUs",
+    "cost": "per hour",
+    "energy": "W (TDP)",
+}
 
 
 class PlanRecord(BaseModel):
@@ -60,12 +70,12 @@ class Replica(PlanRecord):
     """Of all GPUs; where stages sit on several types, how many there are of each."""
     gpu_types: tuple[str, ...] = ()
     """Of each stage, where they differ; else empty."""
-    tp: int
-    pp: int
-    ep: int = 1
-    dcp: int = 1
-    pcp: int = 1
-    attn_dp: int = 1
+    tp: PositiveInt
+    pp: PositiveInt
+    ep: PositiveInt = 1
+    dcp: PositiveInt = 1
+    pcp: PositiveInt = 1
+    attn_dp: PositiveInt = 1
     weights: Scheme
     kv_cache: KvScheme
     layers_per_stage: tuple[int, ...]

@@ -8,7 +8,7 @@ from typed_plans import MODEL, WORKLOAD, Put, cluster, plan
 
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
-from optimizer.plan import Objective, Plan, Served, Survival, Totals
+from optimizer.plan import UNITS, Objective, Plan, Served, Survival, Totals
 from optimizer.verify import RULES
 from optimizer.verify.evidence import gather
 
@@ -68,7 +68,7 @@ def two_models(**options: str) -> Plan:
 
 def with_value(before: Plan, name: Any, value: float) -> Plan:
     """Return the plan with an objective, called optimal."""
-    proven = Objective(name=name, value=value, bound=value, gap=0.0, unit="any")
+    proven = Objective(name=name, value=value, bound=value, gap=0.0, unit=UNITS[name])
     return before.model_copy(update={"objective": proven})
 
 
@@ -94,7 +94,7 @@ def surviving(before: Plan, worst: str, lost: tuple[int, ...], **figures: Any) -
     return before.model_copy(update={"survival": left})
 
 
-ON_FIGURES = ("pairs", "outcome", "failures", "totals")
+ON_FIGURES = ("pairs", "outcome", "failures", "totals", "origin")
 """Modules whose rules hold what is stated against what is asked; the others look at seats and prices."""
 
 

@@ -138,6 +138,11 @@ def _of_architecture(before: Plan, architecture: str) -> Plan:
     return with_cluster(before, gpus=changed)
 
 
+def _with_foreign_digest(before: Plan) -> Plan:
+    known = before.provenance.model_copy(update={"inputs_sha256": {"workload": "0" * 64}})
+    return before.model_copy(update={"provenance": known})
+
+
 BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("seats_exist", lambda p: with_seat(p, 0, gpu="n7/0")),
     ("seats_exist", lambda p: with_seat(p, 0, node="n1")),
@@ -196,6 +201,15 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("enough_is_left", lambda p: _survives(p, "gpu", worst="n0/2", lost=(1,))),
     ("enough_is_left", lambda p: _survives(p, "gpu", worst="n0/0", lost=(1,))),
     ("enough_is_left", lambda p: _survives(with_objective(with_workload(p, request_rate=1e6), name="gpus"), "gpu")),
+    ("inputs_are_those_solved", _with_foreign_digest),
+    ("objectives_are_those_asked", lambda p: _asked(p, objective="gpus")),
+    ("objectives_are_those_asked", lambda p: _asked(p, objective="throughput,latency")),
+    ("objective_is_as_recomputed", lambda p: with_objective(p, unit="GPUs")),
+    ("engine_is_set_as_asked", lambda p: with_estimate(p, batched_tokens=512)),
+    ("reservations_are_as_recomputed", lambda p: with_replica(p, reservations=2 * p.replicas[0].reservations)),
+    ("estimate_is_as_recomputed", lambda p: with_estimate(p, notes=("measured",))),
+    ("options_are_kept", lambda p: _asked(p, max_gpus="many")),
+    ("options_are_kept", lambda p: _asked(p, fix="tensor=2")),
     ("options_are_kept", lambda p: _asked(p, fix="pp=1")),
     ("options_are_kept", lambda p: _asked(p, fix="dp=2")),
     ("options_are_kept", lambda p: _asked(p, max_gpus="7")),
@@ -204,6 +218,7 @@ BROKEN: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("totals_add_up", lambda p: with_totals(p, tpot_s=1.0)),
     ("totals_add_up", lambda p: with_totals(p, cost_per_h=None)),
     ("totals_add_up", lambda p: with_totals(p, power_w=1.0)),
+    ("totals_add_up", lambda p: with_totals(p, currency="EUR")),
 )  # fmt: skip
 
 

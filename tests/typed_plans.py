@@ -14,7 +14,7 @@ from optimizer.inputs.cluster import ClusterSpec, Fabric, Nics, NodeEntry, NodeT
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, ModelSpec
 from optimizer.inputs.workload import EngineChoice, Role, WorkloadSpec
 from optimizer.layout import Layout, split_layers
-from optimizer.plan import Inputs, Objective, ObjectiveName, Plan, Provenance, Replica, Reservation, Seat, Totals
+from optimizer.plan import UNITS, Inputs, Objective, ObjectiveName, Plan, Provenance, Replica, Reservation, Seat, Totals
 from optimizer.topology.exits import role_reservations, role_wiring
 from optimizer.topology.graph import Topology, build
 
@@ -80,7 +80,7 @@ def plan(
     if objective == "throughput" and workload.request_rate:
         value = min(value, workload.request_rate * workload.osl.mean)
     return Plan(
-        status="optimal", objective=Objective(name=objective, value=value, bound=value, gap=0.0, unit="any"),
+        status="optimal", objective=Objective(name=objective, value=value, bound=value, gap=0.0, unit=UNITS[objective]),
         replicas=replicas, totals=totals, inputs=Inputs(cluster=where, model=model, workload=workload), candidates=(),
         provenance=Provenance(inputs_sha256={}, versions={}, seed=0),
     )  # fmt: skip

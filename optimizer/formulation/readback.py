@@ -10,19 +10,10 @@ from optimizer.formulation.objectives import value
 from optimizer.formulation.seating import Seated
 from optimizer.formulation.solve import Choice
 from optimizer.inputs.workload import Role
-from optimizer.plan import Objective, ObjectiveName, Replica, Reservation, Seat, Survival
+from optimizer.plan import UNITS, Objective, ObjectiveName, Replica, Reservation, Seat, Survival
 from optimizer.topology.bandwidth import wiring
 from optimizer.topology.exits import role_reservations
 from optimizer.topology.graph import Topology
-
-UNITS: dict[ObjectiveName, str] = {
-    "throughput": "output tokens/s",
-    "latency": "s per output token",
-    "ttft": "s to the first token",
-    "gpus": "GPUs",
-    "cost": "per hour",
-    "energy": "W (TDP)",
-}
 
 
 def engines_of(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from optimizer.errors import InputError
 from optimizer.plan import Plan
-from optimizer.verify import failures, links, outcome, pairs, prices, seats, torus, totals
+from optimizer.verify import failures, links, origin, outcome, pairs, prices, seats, torus, totals
 from optimizer.verify.evidence import Evidence, gather
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -43,7 +43,9 @@ RULES: tuple[Rule, ...] = (
     totals.objective_is_as_recomputed,
     outcome.proof_holds,
     outcome.no_candidate_is_better,
-    outcome.options_are_kept,
+    origin.inputs_are_those_solved,
+    origin.objectives_are_those_asked,
+    origin.options_are_kept,
     totals.totals_add_up,
     totals.services_add_up,
 )

@@ -14,6 +14,8 @@ def reservations_are_as_recomputed(evidence: Evidence) -> Iterator[str]:
     for claim in evidence.seated:
         stated = {r.domain: r.bytes_per_s for r in claim.replica.reservations}
         actual = dict(claim.reserved)
+        if len(stated) < len(claim.replica.reservations):
+            yield f"{claim.name}: some domain is reserved twice"
         for domain in sorted(set(stated) | set(actual)):
             if not agree(stated.get(domain, 0.0), actual.get(domain, 0.0)):
                 yield (

@@ -122,17 +122,3 @@ def _weighed(candidate: Candidate, of_one: Mapping[str, float]) -> float | None:
     if set(stages) - set(of_one):
         return None
     return sum(of_one[gpu_type] for gpu_type in stages) * candidate.gpus / len(stages)
-
-
-def options_are_kept(evidence: Evidence) -> Iterator[str]:
-    """Degrees that were fixed are those of every replica, and no more GPUs are used than allowed."""
-    plan, options = evidence.plan, evidence.plan.provenance.options
-    if "max_gpus" in options and plan.totals.gpus > int(options["max_gpus"]):
-        yield f"{plan.totals.gpus} GPUs are used, {options['max_gpus']} are allowed"
-    fixed = dict(pair.split("=") for pair in options.get("fix", "").split(",") if pair)
-    if "dp" in fixed and len(plan.replicas) != int(fixed.pop("dp")):
-        yield f"there are {len(plan.replicas)} replicas, fixed was {options['fix']}"
-    for claim in evidence.claims:
-        for degree, wanted in fixed.items():
-            if getattr(claim.replica, degree) != int(wanted):
-                yield f"{claim.name}: {degree} is {getattr(claim.replica, degree)}, fixed was {wanted}"

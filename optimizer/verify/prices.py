@@ -15,6 +15,9 @@ def engine_is_set_as_asked(evidence: Evidence) -> Iterator[str]:
         else:
             for name, stated, recomputed in _different(claim.replica.engine, claim.settings):
                 yield f"{claim.name}: {name} is {stated}, the inputs imply {recomputed}"
+            tokens, chosen = claim.settings.max_num_batched_tokens, claim.replica.estimate.batched_tokens
+            if chosen not in (None, tokens):
+                yield f"{claim.name}: steps of {chosen} tokens are said to be chosen, the inputs imply {tokens}"
 
 
 def engine_takes_the_load(evidence: Evidence) -> Iterator[str]:
@@ -75,9 +78,17 @@ def memory_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
 
 
 _FIGURES = (
-    "ttft_s", "tpot_s", "ttft_slo_s", "tpot_slo_s", "requests_per_s", "output_tokens_per_s", "crossing_bytes_per_s",
-    "transfer_s", "fits",
-)  # fmt: skip
+    "ttft_s",
+    "tpot_s",
+    "ttft_slo_s",
+    "tpot_slo_s",
+    "requests_per_s",
+    "output_tokens_per_s",
+    "crossing_bytes_per_s",
+    "transfer_s",
+    "fits",
+)
+_WORDS = ("reasons", "notes")  # fmt: skip
 
 
 def estimate_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
@@ -90,6 +101,9 @@ def estimate_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
         for name in _FIGURES:
             if not agree(getattr(stated, name), getattr(fresh, name)):
                 yield f"{claim.name}: {name} is {getattr(stated, name)}, recomputed {getattr(fresh, name)}"
+        for name in _WORDS:
+            if tuple(getattr(stated, name)) != tuple(getattr(fresh, name)):
+                yield f"{claim.name}: {name} are {getattr(stated, name)}, recomputed {getattr(fresh, name)}"
         for phase in ("prefill", "decode", "request"):
             for name, a, b in _different(getattr(stated.breakdown, phase), getattr(fresh.breakdown, phase)):
                 yield f"{claim.name}: {phase} {name} is {a}, recomputed {b}"

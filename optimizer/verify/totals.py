@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from optimizer.plan import ObjectiveName, Plan, Served
+from optimizer.plan import UNITS, ObjectiveName, Plan, Served
 from optimizer.verify.evidence import Evidence, agree
 from optimizer.verify.phases import Serving, mean, mean_transfer_s, pair_ttft_s, pairs, servings
 
@@ -17,6 +17,8 @@ def objective_is_as_recomputed(evidence: Evidence) -> Iterator[str]:
             yield f"the {objective.name} of these replicas cannot be told: a GPU type has no price"
         elif not agree(objective.value, actual):
             yield f"{objective.name} is {objective.value}, recomputed {actual}"
+        if objective.unit != UNITS[objective.name]:
+            yield f"{objective.name} is in {UNITS[objective.name]}, stated in {objective.unit}"
 
 
 def objective_value(plan: Plan, name: ObjectiveName) -> float | None:
@@ -86,6 +88,9 @@ def totals_add_up(evidence: Evidence) -> Iterator[str]:
         stated = getattr(plan.totals, name)
         if (stated is None) != (actual is None) or (actual is not None and not agree(stated, actual)):
             yield f"{name} is {stated}, the replicas make it {actual}"
+    currencies = {plan.inputs.cluster.prices[name][1] for name in _gpus_of_type(plan) if sums["cost_per_h"] is not None}
+    if plan.totals.currency != (currencies.pop() if len(currencies) == 1 else None):
+        yield f"a cost in {plan.totals.currency}, which is no price of these GPUs"
 
 
 def _over_requests(every: Iterable[Served], field: str) -> float:
