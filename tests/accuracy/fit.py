@@ -30,14 +30,15 @@ MOE_BF16, MOE_FP8 = "vllm_unquantizedfusedmoe_triton_tritonexperts", "vllm_fp8mo
 
 NAMES = {
     "h200-sxm": ("h200_sxm", "H200-SXM-141G"), "h100-sxm": ("h100_sxm", "H100-SXM-80G"),
-    "a100-80-sxm": ("", "A100-SXM-80G"), "b200-sxm": ("", "B200-180G"), "l40s": ("", "L40S-48G"),
-    "rtx-pro-6000-bw-server": ("", "RTX-PRO-6000-96G"),
+    "a100-80-sxm": ("", "A100-SXM-80G"), "b200-sxm": ("", "B200-180G"), "gb200": ("", "GB200-192G"),
+    "l40s": ("", "L40S-48G"), "rtx-pro-6000-bw-server": ("", "RTX-PRO-6000-96G"),
 }  # fmt: skip
 """Catalogue id to the names in the kernel and the collective tables."""
 
 KERNELS_OF = {
     "a100-80-sxm": "h100-sxm",
     "b200-sxm": "h200-sxm",
+    "gb200": "h200-sxm",
     "l40s": "h100-sxm",
     "rtx-pro-6000-bw-server": "h200-sxm",
 }
@@ -181,6 +182,7 @@ def main() -> None:
     link_rows = fit_tables.table(chosen.data / "collectives.csv.gz")
     gpus = {name: presets.load_gpu(name) for name in NAMES}
     own = {name: fit_links.links(gpu, NAMES[name][1], link_rows) for name, gpu in gpus.items()}
+    larger = {"gb200": fit_links.larger_groups(own["gb200"][0], own["b200-sxm"][0], "b200-sxm")}
     spare: Tree = {
         "nvswitch": own["h100-sxm"][0]["nvswitch"], "pcie": own["rtx-pro-6000-bw-server"][0]["pcie"],
         "host": own["l40s"][0]["host"],
@@ -194,7 +196,7 @@ def main() -> None:
         complete, borrowed = fit_links.all_links(own[name][0], spare)
         families, source = trees[KERNELS_OF.get(name, name)], KERNELS_OF.get(name)
         more = {
-            "borrowed": borrowed | _borrowed(name, source),
+            "borrowed": borrowed | larger.get(name, {}) | _borrowed(name, source),
             "errors": own[name][1] | ({} if source else tables[name]),
             "sources": {
                 "*": TABLE_SOURCE,

@@ -74,8 +74,8 @@ def _switched(gpu: GpuSpec, rows: Rows, rate: float) -> tuple[Tree, Tree]:
     assert isinstance(link, dict)
     link["own"], more = _own(rows, "nvswitch", rate, OWN_LIMITS[gpu.architecture == "ampere"])
     errors |= more
-    if gpu.architecture != "ampere":
-        eight = [r for r in rows if r["library"] == "nccl" and r["op"] == "all_reduce" and r["num_gpus"] == "8"]
+    eight = [r for r in rows if r["library"] == "nccl" and r["op"] == "all_reduce" and r["num_gpus"] == "8"]
+    if eight and gpu.architecture != "ampere":
         efficiency = IN_SWITCH[gpu.architecture]
         summed = fit_tables.in_switch(eight, rate, efficiency)
         base, ramp = summed.values
@@ -100,10 +100,23 @@ def _own(rows: Rows, kind: str, rate: float, limits: dict[str, str]) -> tuple[Tr
     own: Tree = {}
     errors: Tree = {}
     for ranks, limit in limits.items():
-        fit = fit_tables.own_all_reduce([r for r in graph if r["num_gpus"] == ranks], rate)
+        ours = [r for r in graph if r["num_gpus"] == ranks]
+        if not ours:
+            continue
+        fit = fit_tables.own_all_reduce(ours, rate)
         own[ranks] = dict(zip(("base", "efficiency", "ramp"), fit.values, strict=True)) | {"limit": limit}
         errors[f"{kind} engine's own all-reduce of {ranks}"] = fit.error()
     return own, errors
+
+
+def larger_groups(links: Tree, kin: Tree, name: str) -> Tree:
+    """Complete the switched links of a GPU whose tables end at four ranks with those of its kin; return the source."""
+    link, whole = links["nvswitch"], kin["nvswitch"]
+    assert isinstance(link, dict)
+    assert isinstance(whole, dict)
+    link["own"] = whole["own"] | link["own"]
+    link["in_switch"] = whole["in_switch"]
+    return {"links nvswitch": f"{name} for groups of more than four"}
 
 
 OWN_LIMITS = {

@@ -60,7 +60,7 @@ def test_notes_name_only_what_the_price_uses() -> None:
 @pytest.mark.parametrize(
     ("gpu", "kin"),
     [
-        ("h200-sxm", "h200-sxm"), ("h100-pcie", "h100-sxm"), ("b300-sxm", "b200-sxm"), ("gb200", "b200-sxm"),
+        ("h200-sxm", "h200-sxm"), ("h100-pcie", "h100-sxm"), ("b300-sxm", "b200-sxm"), ("gb200", "gb200"),
         ("a100-40-sxm", "a100-80-sxm"), ("v100-sxm2-32", "a100-80-sxm"), ("l4", "l40s"),
         ("rtx5090", "rtx-pro-6000-bw-server"), ("t4", "l40s"),
     ],
