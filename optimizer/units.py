@@ -51,7 +51,7 @@ def _read(text: object, units: Mapping[str, float], what: str, example: str) -> 
 def _positive(value: float, text: object, what: str) -> float:
     """Return ``value``, or raise ValueError when it is negative or not finite."""
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{text!r}: a {what} is not negative and finite")
+        raise ValueError(f"{text!r}: a {what} is 0 or more, and finite")
     return value
 
 

@@ -1,5 +1,6 @@
 """A sweep as small multiples: one small chart for each model, workload and objective, clusters side by side."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -71,7 +72,8 @@ def _chart(key: str, title: str, metric: str, rows: Sequence[Row], top: float) -
         for number, name in enumerate(series)
         for mine in [[row for row in rows if str(row[SERIES]) == name]]
     )  # fmt: skip
-    scale = {"range": [0, top * 1.05], **(SECONDS if metric in ("tpot_s", "ttft_s") else {})}
+    ticks: dict[str, object] = {"dtick": max(1, math.ceil(top / 4))} if metric == "gpus" else {}
+    scale = {"range": [0, top * 1.05], **(SECONDS if metric in ("tpot_s", "ttft_s") else ticks)}
     layout: dict[str, object] = {
         "barmode": "group", "yaxis": scale, "xaxis": {"type": "category"}, "showlegend": len(series) > 1,
     }  # fmt: skip
