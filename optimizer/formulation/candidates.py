@@ -9,9 +9,11 @@ from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
 from optimizer.errors import NoAnswerError
 from optimizer.formulation.columns import Column
-from optimizer.formulation.dominance import essential
+from optimizer.formulation.dominance import beats, essential, undominated
 from optimizer.formulation.instance import Instance, phase_order
 from optimizer.formulation.objectives import value
+from optimizer.formulation.packing import packed
+from optimizer.formulation.partners import Partners
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, split_layers
@@ -20,7 +22,7 @@ from optimizer.topology.footprints import Footprint
 from optimizer.units import show_seconds
 
 EFFORT = 0.02
-"""Deterministic seconds spent on packing one candidate: it is context, not the answer, and needs no proof."""
+"""Deterministic seconds for a candidate that is not plain: it is context, not the answer, and needs no proof."""
 
 SAME_TOKENS = 0.0005
 """Of the tokens: less is not told as a loss."""
@@ -33,8 +35,8 @@ Key = tuple[int, Role, Layout, str]
 class Alone:
     """The best plan whose replicas all have one layout."""
 
-    copies: tuple[Column, ...]
-    """One for each replica."""
+    copies: tuple[tuple[Column, int], ...]
+    """How many replicas of each column."""
     meets: bool
     """Whether they serve all that is asked; if not, they are as many as give most tokens."""
     tokens_per_s: float
@@ -43,14 +45,19 @@ class Alone:
     """Of the objective."""
 
     @cached_property
+    def replicas(self) -> int:
+        """All of them."""
+        return sum(n for _, n in self.copies)
+
+    @cached_property
     def gpus(self) -> int:
         """GPUs of all replicas."""
-        return sum(column.gpus for column in self.copies)
+        return sum(column.gpus * n for column, n in self.copies)
 
     @property
     def column(self) -> Column:
         """The first replica, standing for all."""
-        return self.copies[0]
+        return self.copies[0][0]
 
 
 def candidates(
@@ -79,17 +86,25 @@ def _key(shape: Shape) -> Key:
 
 def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
     """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
+    if (plain := packed(instance, options)) is not None:
+        return _summed(instance, plain.copies, None, meets=plain.is_enough)
     for of, meets in ((instance, True), (_without_demand(instance), False)):
-        whole = options[0].role == "both"  # a phase by itself has no partners, without which none of it is essential
-        kept = essential(replace(of, columns=tuple(options))) if whole else tuple(options)
-        choice = _packed(replace(of, columns=kept))
+        kept = _essential(replace(of, columns=tuple(options)))
+        choice = _solved(replace(of, columns=kept))
         if choice is not None:
-            copies = tuple(c for c, n in zip(kept, choice.replicas, strict=True) for _ in range(n))
+            copies = tuple((column, n) for column, n in zip(kept, choice.replicas, strict=True) if n)
             return _summed(instance, copies, choice if of.survive else None, meets=meets)
     return None
 
 
-def _packed(instance: Instance) -> Choice | None:
+def _essential(instance: Instance) -> tuple[Column, ...]:
+    """Return the columns that matter; a phase by itself has no partners, without which none would be essential."""
+    if instance.columns[0].role == "both":
+        return essential(instance)
+    return undominated(instance.columns, beats(instance, Partners({}, {})))
+
+
+def _solved(instance: Instance) -> Choice | None:
     """Return the best choice found in little effort; more effort only until any is known."""
     for effort in (EFFORT, 10 * EFFORT, 100 * EFFORT):
         try:
@@ -109,18 +124,25 @@ def _saturating(load: WorkloadSpec) -> WorkloadSpec:
     return WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
 
 
-def _summed(instance: Instance, copies: tuple[Column, ...], left: Choice | None, *, meets: bool) -> Alone:
-    load = instance.loads[copies[0].service]
+def _summed(instance: Instance, copies: tuple[tuple[Column, int], ...], left: Choice | None, *, meets: bool) -> Alone:
+    load = instance.loads[copies[0][0].service]
     rate = load.workload.request_rate
     asked = None if rate is None else rate * load.workload.osl.mean
-    tokens = sum(column.point.requests_per_s for column in copies) * load.workload.osl.mean
+    tokens = sum(column.point.requests_per_s * n for column, n in copies) * load.workload.osl.mean
     if left is not None and instance.objective == "throughput":
         tokens = left.value  # after the worst failure
     tokens = tokens if asked is None else min(tokens, asked)
     if asked is not None and tokens < asked * (1 - 1e-6):
         meets = False
-    worth = tokens if instance.objective == "throughput" else value(instance, instance.objective, copies)
+    worth = tokens if instance.objective == "throughput" else _worth(instance, copies)
     return Alone(copies, meets, tokens, worth)
+
+
+def _worth(instance: Instance, copies: Sequence[tuple[Column, int]]) -> float:
+    """Return the objective, where it is no throughput: of the slowest, or the sum of all."""
+    if instance.objective in ("latency", "ttft"):
+        return value(instance, instance.objective, [column for column, _ in copies])
+    return sum(value(instance, instance.objective, [column]) * n for column, n in copies)
 
 
 def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:
@@ -140,15 +162,15 @@ def _row(instance: Instance, plan: Alone, best: Alone, *, chosen: bool) -> Candi
         service=column.service,
         role=column.role,
         **_degrees(column.layout, column.footprint),
-        dp=len(plan.copies),
+        dp=plan.replicas,
         span=column.footprint.span,
         gpus=plan.gpus,
         fits=True,
         meets=plan.meets,
         chosen=chosen,
         concurrency=point.concurrency,
-        ttft_s=max(c.point.ttft_s for c in plan.copies),
-        tpot_s=max(c.point.tpot_s for c in plan.copies),
+        ttft_s=max(c.point.ttft_s for c, _ in plan.copies),
+        tpot_s=max(c.point.tpot_s for c, _ in plan.copies),
         output_tokens_per_s=plan.tokens_per_s,
         memory_bytes=_held(fullest, requests, load),
         capacity_bytes=fullest.capacity_bytes,
