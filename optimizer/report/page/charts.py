@@ -208,18 +208,33 @@ def pareto(plan: Plan, service: int) -> Chart:
     """Return one model's candidates that fit by TPOT and throughput, the best compromises joined, the chosen marked."""
     own = [one for one in plan.candidates if one.service == service]
     told = [one for one in own if one.fits and one.tpot_s and one.output_tokens_per_s]
-    kinds = (
-        ("meets the workload", OTHER, "circle", [one for one in told if one.meets and not one.chosen]),
-        ("does not meet it", MISSED, "circle-open", [one for one in told if not one.meets and not one.chosen]),
-        ("chosen", CHOSEN, "star", [one for one in told if one.chosen]),
-    )
     front = front_of(told)
     line: dict[str, object] = {
         "type": "scatter", "mode": "lines", "name": "Pareto front", "x": [one.tpot_s or 0.0 for one in front],
         "y": [one.output_tokens_per_s for one in front], "line": {"color": "#27804f", "dash": "dot"},
         "hoverinfo": "skip",
     }  # fmt: skip
-    dots: list[dict[str, object]] = [
+    layout: dict[str, object] = {
+        "xaxis": {"title": {"text": "TPOT, less is better"}, **SECONDS}, "hovermode": "closest",
+        "yaxis": {"title": {"text": "output tokens/s, more is better"}, "rangemode": "tozero"},
+    }  # fmt: skip
+    says = "Every layout that fits, each as equal replicas by itself; on the dotted line nothing is better in both."
+    if any(one.role == "decode" for one in told):
+        says += " Those for decode: as if all prompts came to them computed."
+    heads = ("layout", "TPOT", "tokens/s", "on the front")
+    key, of = _of(plan, service)
+    data = (line, *_dots(told, own))
+    return Chart(f"pareto{key}", f"All candidates{of}", says, data, layout, heads, _by_tpot(told, front))
+
+
+def _dots(told: Sequence[Candidate], own: Sequence[Candidate]) -> list[dict[str, object]]:
+    """Return the points of a scatter by what they are to the plan."""
+    kinds = (
+        ("meets the workload", OTHER, "circle", [one for one in told if one.meets and not one.chosen]),
+        ("does not meet it", MISSED, "circle-open", [one for one in told if not one.meets and not one.chosen]),
+        ("chosen", CHOSEN, "star", [one for one in told if one.chosen]),
+    )
+    return [
         {
             "type": "scatter", "mode": "markers", "name": name, "x": [one.tpot_s or 0.0 for one in group],
             "y": [one.output_tokens_per_s for one in group], "text": [_point_words(one, own) for one in group],
@@ -228,27 +243,19 @@ def pareto(plan: Plan, service: int) -> Chart:
         }
         for name, colour, symbol, group in kinds if group
     ]  # fmt: skip
-    layout: dict[str, object] = {
-        "xaxis": {"title": {"text": "TPOT, less is better"}, **SECONDS}, "hovermode": "closest",
-        "yaxis": {"title": {"text": "output tokens/s, more is better"}, "rangemode": "tozero"},
-    }  # fmt: skip
+
+
+def _by_tpot(told: Sequence[Candidate], front: Sequence[Candidate]) -> tuple[tuple[str, ...], ...]:
+    """Return a line for each point, least TPOT first."""
     on_front = {id(one) for one in front}
     ordered = sorted(told, key=lambda one: one.tpot_s or 0.0)
-    rows = tuple(
+    return tuple(
         (
-            name,
-            show_seconds(one.tpot_s or 0.0),
-            f"{one.output_tokens_per_s:,.0f}",
+            name, show_seconds(one.tpot_s or 0.0), f"{one.output_tokens_per_s:,.0f}",
             "yes" if id(one) in on_front else "",
         )
         for name, one in zip(names(ordered, told), ordered, strict=True)
-    )
-    says = "Every layout that fits, each as equal replicas by itself; on the dotted line nothing is better in both."
-    if any(one.role == "decode" for one in told):
-        says += " Those for decode: as if all prompts came to them computed."
-    heads = ("layout", "TPOT", "tokens/s", "on the front")
-    key, of = _of(plan, service)
-    return Chart(f"pareto{key}", f"All candidates{of}", says, (line, *dots), layout, heads, rows)
+    )  # fmt: skip
 
 
 def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:
