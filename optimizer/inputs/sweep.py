@@ -61,7 +61,7 @@ class Grid:
 def read_sweep(source: str) -> Grid:
     """Return the sweep of a file, every input read; InputError names the file and key that is wrong."""
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{source}: no such file; write one with clusters, models and workloads")
     spec = validated(SweepSpec, read_document(path), source)
     folder = path.parent
