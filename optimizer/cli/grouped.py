@@ -24,6 +24,10 @@ from optimizer.cli.options import (
 )
 
 
+MOST_REQUESTS = 1_000_000
+"""More in flight than any deployment has: a slip of the keyboard."""
+
+
 @dataclass(frozen=True)
 class Allowed:
     """What may be chosen: options that every question has."""
@@ -63,7 +67,7 @@ class Degrees:
 class Load:
     """What one replica is priced at."""
 
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="concurrent requests")]
+    batch: Annotated[int, typer.Option(min=1, max=MOST_REQUESTS, metavar="N", help="concurrent requests")]
     isl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="input tokens")] = None
     osl: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="output tokens")] = None
     weights: Annotated[str | None, typer.Option(metavar="SCHEME", help="bf16, fp8, ...: default the checkpoint's")] = (
