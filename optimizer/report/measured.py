@@ -3,8 +3,11 @@
 from collections import Counter
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
+from optimizer.host_fit import HostFit
 from optimizer.report.tables import columns, percent
+from optimizer.units import show_seconds
 from optimizer.validation import Errors, Prediction, Validation
 
 MAX_LINES = 10
@@ -19,6 +22,22 @@ def measured(validation: Validation) -> RenderableType:
         columns("By model", heads, _errors(dict(sorted(by_model.items())))),
         _worst(validation.worst(MAX_LINES)),
         _unpriced(validation.unpriced),
+    )
+
+
+def host(found: HostFit, source: str) -> RenderableType:
+    """Return a fitted host: lines for a cluster file, and how well first tokens are met by it and by what ships."""
+    kinds = {"host that ships": found.shipped, "fitted": found.fitted}
+    kinds |= {} if found.left_out is None else {"fitted to the other runs": found.left_out}
+    figures = {"launch": found.figures.launch, "piece": found.figures.piece}
+    stated = [f"  {name}: {show_seconds(seconds)}" for name, seconds in figures.items() if seconds is not None]
+    unseen = [f"  # {name}: no first token waited for it" for name, seconds in figures.items() if seconds is None]
+    lines = ("host:", *stated, *unseen, f"  source: {found.fitted.n} first tokens of {source}")
+    heads = ("", "rows", "mean |error|", "median |error|", "bias")
+    return Group(
+        Text("\n".join(lines)),
+        columns("First tokens: (predicted - measured) / measured", heads, _errors(kinds)),
+        _unpriced(found.unpriced),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from optimizer.compare import Row
 from optimizer.cost.quantities import Estimate
 from optimizer.errors import InfeasibleError, InputError
+from optimizer.host_fit import HostFit
 from optimizer.inputs.complaints import validated
 from optimizer.inputs.documents import read_document
 from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
@@ -115,6 +116,17 @@ def validation_record(validation: Validation) -> dict[str, object]:
     return {
         "metrics": {name: asdict(errors) for name, errors in validation.metrics.items()},
         "unpriced": [{"row": one.row, "reason": one.reason} for one in validation.unpriced],
+    }
+
+
+def host_record(found: HostFit) -> dict[str, object]:
+    """Return the JSON record of a fitted host: its figures as a cluster file states them, and errors as fractions."""
+    return {
+        "host": found.figures.model_dump(mode="json", exclude_none=True),
+        "shipped": asdict(found.shipped),
+        "fitted": asdict(found.fitted),
+        "left_out": None if found.left_out is None else asdict(found.left_out),
+        "unpriced": [{"row": one.row, "reason": one.reason} for one in found.unpriced],
     }
 
 
