@@ -43,6 +43,8 @@ class Claim:
     """For messages: "replica 0"."""
     plan: Plan
     replica: Replica
+    services: tuple[Service, ...]
+    """Of the plan."""
     topology: Topology
     gpus: tuple[Gpu, ...] | None
     prices: dict[object, Estimate]
@@ -50,6 +52,8 @@ class Claim:
 
     engines: dict[object, EngineSettings | str]
     """Settings that the inputs imply, likewise."""
+    refused: dict[object, tuple[str, ...]]
+    """Why the engine does not run a layout, likewise."""
 
     @cached_property
     def stages(self) -> tuple[tuple[str, ...], ...]:
@@ -84,8 +88,16 @@ class Claim:
     @property
     def service(self) -> Service:
         """The model the replica serves and its traffic; the first where the plan knows no such service."""
-        services = self.plan.inputs.services
-        return services[self.replica.service if 0 <= self.replica.service < len(services) else 0]
+        number = self.replica.service
+        return self.services[number if 0 <= number < len(self.services) else 0]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why the engine does not run the model in this layout; nothing when it does."""
+        key, served = (self.replica.service, self.replica.layout), self.service
+        if key not in self.refused:
+            self.refused[key] = refusals(served.model, self.replica.layout, served.workload.engine.name)
+        return self.refused[key]
 
     @cached_property
     def wiring(self) -> Wiring | str:
@@ -142,8 +154,7 @@ class Claim:
     def estimate(self) -> Estimate | str:
         """The price of the actual seats at the stated concurrency, or why there is none."""
         served, replica, concurrency = self.service, self.replica, self.replica.estimate.concurrency
-        refused = refusals(served.model, replica.layout, served.workload.engine.name)
-        for missing in (self.wiring, self.settings, *refused):
+        for missing in (self.wiring, self.settings, *self.refusals):
             if isinstance(missing, str):
                 return missing
         if sum(replica.layers_per_stage) != served.model.num_layers or concurrency < 1:
@@ -210,9 +221,11 @@ def gather(plan: Plan) -> Evidence:
     known = {gpu.id: gpu for gpu in topology.gpus}
     prices: dict[object, Estimate] = {}
     engines: dict[object, EngineSettings | str] = {}
+    refused: dict[object, tuple[str, ...]] = {}
+    services = plan.inputs.services
     claims = (
-        Claim(f"replica {number}", plan, replica, topology, _gpus(replica, known), prices, engines)
-        for number, replica in enumerate(plan.replicas)
+        Claim(f"replica {n}", plan, replica, services, topology, _gpus(replica, known), prices, engines, refused)
+        for n, replica in enumerate(plan.replicas)
     )
     return Evidence(plan, topology, tuple(claims))
 

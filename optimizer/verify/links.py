@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from optimizer.topology.bandwidth import capacity
+from optimizer.topology.graph import Topology
 from optimizer.topology.reach import leaf_switches
 from optimizer.verify.evidence import TOLERANCE, Claim, Evidence, agree
 
@@ -92,8 +93,7 @@ def _senders(claim: Claim) -> dict[str, bool]:
             far = len({claim.topology.node(node).leaf for node in nodes}) > 1
             senders |= {gpu: far or senders.get(gpu, False) for gpu in group}
     if claim.replica.role != "both" and not _in_one_domain(claim):
-        leaves = {node.leaf for node in claim.topology.node_by_name.values()}
-        senders |= dict.fromkeys((gpu for stage in stages for gpu in stage), len(leaves) > 1)
+        senders |= dict.fromkeys((gpu for stage in stages for gpu in stage), _has_several_leaves(claim.topology))
     return senders
 
 
@@ -107,6 +107,13 @@ def _in_one_domain(claim: Claim) -> bool:
     return bool(claim.topology.memo[key])
 
 
+def _has_several_leaves(topology: Topology) -> bool:
+    key = ("verify", "several leaves")
+    if key not in topology.memo:
+        topology.memo[key] = len({node.leaf for node in topology.node_by_name.values()}) > 1
+    return bool(topology.memo[key])
+
+
 def _in_one_nvlink_domain(claim: Claim, group: Sequence[str]) -> bool:
     domains = {
         tuple(v for v, arc in claim.topology.graph.adj[gpu].items() if arc["kind"] == "nvlink" and arc["bytes_per_s"])
@@ -117,8 +124,10 @@ def _in_one_nvlink_domain(claim: Claim, group: Sequence[str]) -> bool:
 
 def _is_narrow(claim: Claim, leaf: str) -> bool:
     """Whether a leaf's uplinks carry less than its ports; one that carries them all cannot be overloaded."""
-    graph = claim.topology.graph
-    arcs = graph.adj[leaf].items()
-    up = [arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "leaf-uplink"]
-    ports = sum(arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "port")
-    return bool(up) and sum(up) < ports * (1 - TOLERANCE)
+    key = ("verify", "narrow", leaf)
+    if key not in claim.topology.memo:
+        arcs = claim.topology.graph.adj[leaf].items()
+        up = [arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "leaf-uplink"]
+        ports = sum(arc["bytes_per_s"] for _, arc in arcs if arc["kind"] == "port")
+        claim.topology.memo[key] = bool(up) and sum(up) < ports * (1 - TOLERANCE)
+    return bool(claim.topology.memo[key])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import inf
 
@@ -76,11 +77,13 @@ class Carried:
 
 def carried(replicas: Iterable[Replica]) -> Carried:
     """Return what replicas of one service carry."""
-    loads: dict[Role, Load] = {"both": Load(), "prefill": Load(), "decode": Load()}
+    of: dict[Role, list[Estimate]] = {"both": [], "prefill": [], "decode": []}
     for replica in replicas:
-        stated = replica.estimate
-        loads[replica.role] += Load(1, stated.requests_per_s, stated.concurrency)
-    return Carried(**loads)
+        of[replica.role].append(replica.estimate)
+    return Carried(**{
+        role: Load(len(own), sum(e.requests_per_s for e in own), sum(e.concurrency for e in own))
+        for role, own in of.items()
+    })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Serving:
         """Return the replicas of these roles."""
         return tuple(replica for replica in self.replicas if replica.role in roles)
 
-    @property
+    @cached_property
     def carried(self) -> Carried:
         """What its replicas carry."""
         return carried(self.replicas)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.settings import refuses_gpu
-from optimizer.layout import refusals, refuses_hand_over
+from optimizer.layout import refuses_hand_over
 from optimizer.topology.sections import told
 from optimizer.verify.evidence import Claim, Evidence
 from optimizer.verify.forwarders import forwarding, meet
@@ -106,7 +106,7 @@ def engine_admits_layout(evidence: Evidence) -> Iterator[str]:
         model = claim.service.model
         layout, engine = claim.replica.layout, claim.service.workload.engine.name
         alone = refuses_hand_over(layout, engine, claim.replica.role)
-        for reason in (*refusals(model, layout, engine), *([alone] if alone else [])):
+        for reason in (*claim.refusals, *([alone] if alone else [])):
             yield f"{claim.name}: {reason}"
         if claim.replica.model != model.name:
             yield f"{claim.name}: serves {claim.replica.model}, asked for was {model.name}"
@@ -171,7 +171,7 @@ def _cut_off(claim: Claim) -> Iterator[str]:
     """Yield the ranks that no chain of live cables joins to the first; GPUs and NICs of others do not forward."""
     ids = [gpu for stage in claim.stages for gpu in stage]
     topology = claim.topology
-    if meet(topology, ids):
+    if len(ids) == 1 or meet(topology, ids):
         return
     forwarders, adjacent = forwarding(topology), topology.graph.adj
     own = {*ids, *(nic for gpu in claim.gpus or () for nic in topology.node(gpu.node).nics)}

@@ -67,7 +67,10 @@ def power_w(plan: Plan) -> float:
 
 def _gpus_of_type(plan: Plan) -> Counter[str]:
     """Count the GPUs of all replicas by the types they are priced for."""
-    return sum((Counter(replica.gpus_of_type) for replica in plan.replicas), Counter())
+    used: Counter[str] = Counter()
+    for replica in plan.replicas:
+        used.update(replica.gpus_of_type)
+    return used
 
 
 def totals_add_up(evidence: Evidence) -> Iterator[str]:
