@@ -53,7 +53,8 @@ def of_core(instance: Instance, search: Search, known: Mapping[int, int]) -> Nar
     value, known = _first_plan(few, search, known, relaxed.least)
     if _is_close_enough(value, relaxed.least, instance, search):
         left_out = set(map(id, instance.columns)) - set(map(id, few.columns))
-        outside = min(relaxed.least_with(n) for n, c in enumerate(instance.columns) if id(c) in left_out)
+        least = (relaxed.least_with(n) for n, c in enumerate(instance.columns) if id(c) in left_out)
+        outside = min(least, default=LARGEST)
         return Narrowed(few, known=known, least=relaxed.least, reached=value, outside=outside)
     as_good = _with(instance, [n for n in order if relaxed.least_with(n) <= value], order, known)
     return Narrowed(as_good, known=known, least=relaxed.least, reached=value)

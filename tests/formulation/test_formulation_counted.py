@@ -5,6 +5,7 @@ Rates, seconds and prices are round numbers from short lists, so that ties are f
 
 import random
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from formulation.counted import Vector, best, vector
@@ -20,6 +21,8 @@ from optimizer.inputs.workload import Role
 from optimizer.plan import Failure, ObjectiveName
 from optimizer.topology.classes import IslandShape, NodeClass
 from optimizer.topology.footprints import Slot
+
+CORE = import_module("optimizer.formulation.core")
 
 RATES = (0.5, 1.0, 2.0, 2.5, 4.0, 5.0, 10.0)
 """Each a part of ten with few digits: all gains are whole numbers of quanta, whichever is the largest."""
@@ -162,3 +165,22 @@ def test_the_best_of_all_choices_is_found_and_not_lost_with_the_columns_left_out
     expected = best(asked)
     agree(asked, entire(asked), expected)
     agree(asked, essential(asked), expected)
+
+
+@pytest.mark.parametrize("seed", SEEDS[::2])
+@pytest.mark.parametrize("few", [0, 2])
+def test_what_a_relaxation_leaves_out_is_in_no_best_choice(
+    seed: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The few columns of the first plan are made fewer still, so that all others depend on the relaxation."""
+    for name, number in (("MANY", 0), ("FEW", few), ("OF_EACH", 1)):
+        monkeypatch.setattr(CORE, name, number)
+    asked = drawn(seed)
+    expected = best(asked)
+    agree(asked, entire(asked), expected)
+    found = choose(replace(asked, columns=essential(asked)), Limits(gap=0.2), lambda _: None)
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        sign = 1 if asked.objective == "throughput" else -1
+        assert sign * found.bound >= sign * abs(expected[0]) - 2e-6 * abs(expected[0])
+        assert not found.proven or found.value == pytest.approx(abs(expected[0]), rel=2e-6)
