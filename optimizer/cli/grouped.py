@@ -23,7 +23,6 @@ from optimizer.cli.options import (
     WorkloadOption,
 )
 
-
 MOST_REQUESTS = 1_000_000
 """More in flight than any deployment has: a slip of the keyboard."""
 
