@@ -53,11 +53,17 @@ class Points:
     admissible: tuple[Estimate, ...]
     """Points that fit and meet the objectives, ascending."""
     miss: Estimate
-    """The first that does not, else the last that does."""
+    """The first that does not, else the last that does; the latter also where what has no room was not priced."""
     fitting: int
     """Most requests in flight that fit."""
     every: bool = True
     """Whether all were priced, not only those near the most requests/s."""
+
+    def stops_at_memory(self, steps: Sequence[int]) -> bool:
+        """Whether more requests in flight than the admissible, the next of ``steps``, have no room."""
+        most = max((point.concurrency for point in self.admissible), default=0)
+        place = bisect_right(steps, most)
+        return place == len(steps) or steps[place] > self.fitting
 
 
 def operating_points(price: Callable[[int], Estimate], workload: WorkloadSpec, steps: Iterable[int]) -> Points:
@@ -89,7 +95,12 @@ batch gains by another kernel or captured size is some percent."""
 
 
 def carrying_most(
-    price: Callable[[int], Estimate], workload: WorkloadSpec, steps: Sequence[int], near: int, captured: int
+    price: Callable[[int], Estimate],
+    fits: Callable[[int], bool],
+    workload: WorkloadSpec,
+    steps: Sequence[int],
+    near: int,
+    captured: int,
 ) -> Points:
     """Return points among which is that of most requests/s, for a replica of which nothing else counts.
 
@@ -97,29 +108,37 @@ def carrying_most(
     is sought from ``near`` on, and goes down until rates fall; not before all decode steps replay graphs (``captured``
     requests at most): launched by the host, larger batches may take much longer.
     """
-    known: dict[int, Estimate] = {}
+    known: dict[int, Estimate | None] = {}
 
-    def at(place: int) -> Estimate:
+    def at(place: int) -> Estimate | None:
+        """Return the point at a place, None where it has no room."""
         if place not in known:
-            known[place] = price(steps[place])
+            known[place] = price(steps[place]) if fits(steps[place]) else None
         return known[place]
 
     def admits(place: int) -> bool:
-        return at(place).fits and meets_slo(at(place), workload)
+        point = at(place)
+        return point is not None and meets_slo(point, workload)
+
+    def goes_on(place: int) -> bool:
+        point = at(place)
+        return point is not None and not _is_hopeless(point, workload)
 
     top = _last(admits, len(steps), bisect_right(steps, near) - 1)
     end = top + 1
-    while end < len(steps) and (admits(end) or (at(end).fits and not _is_hopeless(at(end), workload))):
+    while end < len(steps) and (admits(end) or goes_on(end)):
         top, end = end if admits(end) else top, end + 1
     most = 0.0
-    for place in filter(admits, range(top, -1, -1)):
-        most = max(most, at(place).requests_per_s)
-        if at(place).requests_per_s * FALLING < most and steps[place] <= captured:
-            break
-    tried = [known[place] for place in sorted(known) if place <= end]
-    points = [one for one in tried if one.fits and meets_slo(one, workload)]
-    miss = next((one for one in tried if one not in points), tried[-1])
-    return Points(tuple(points), miss, max([one.concurrency for one in tried if one.fits], default=0), every=False)
+    for place in range(top, -1, -1):
+        point = at(place)
+        if point is not None and admits(place):
+            most = max(most, point.requests_per_s)
+            if point.requests_per_s * FALLING < most and steps[place] <= captured:
+                break
+    tried = [point for place in sorted(known) if place <= end and (point := known[place]) is not None]
+    points = [point for point in tried if meets_slo(point, workload)]
+    miss = next((point for point in tried if not meets_slo(point, workload)), None) or (points or [price(steps[0])])[-1]
+    return Points(tuple(points), miss, max([point.concurrency for point in tried], default=0), every=False)
 
 
 def _last(admits: Callable[[int], bool], places: int, near: int) -> int:

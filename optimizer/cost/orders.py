@@ -135,9 +135,8 @@ class Order:
     def _points(self, paths: Wiring, split: Split) -> Points:
         if (paths, split) not in self._prices:
             layout = replace(self.layout, layers_per_stage=split)
-            price = self.place.market.price(layout, self.label, paths)
             steps = self.place.points(self.gpu_types)
-            self._prices[paths, split] = self.place.market.among(steps, layout, price)
+            self._prices[paths, split] = self.place.market.among(steps, layout, self.label, paths)
         return self._prices[paths, split]
 
     def _loads(self, concurrency: int) -> Loads:

@@ -9,6 +9,7 @@ from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
+from optimizer.cost.memory import ledger
 from optimizer.cost.options import (
     DEFAULT_BATCHING,
     Batching,
@@ -100,22 +101,28 @@ class Market:
         steps = [n for n in concurrencies(self.workload, most, attention_replicas=layout.attn_dp) if n > above]
         if not steps:
             return None
-        found = self.among(steps, layout, self.price(layout, gpu_type, paths), near)
-        if self.batching.ladder:
-            usual = size_default(self.facts, self.gpus[gpu_type]).max_num_batched_tokens
-            for tokens in self.batching.ladder:
+        found = self.among(steps, layout, gpu_type, paths, near)
+        usual = size_default(self.facts, self.gpus[gpu_type]).max_num_batched_tokens
+        for tokens in self.batching.ladder:
+            if self.batching.everywhere or tokens < usual or not found.stops_at_memory(steps):
                 price = self.price(layout, gpu_type, paths, tokens)
                 found = rebatched(found, price, self.workload, steps, self.batching, tokens, usual * layout.attn_dp)
         return found
 
-    def among(self, steps: Sequence[int], layout: Layout, price: Callable[[int], Estimate], near: int = 0) -> Points:
+    def fits(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], bool]:
+        """Return whether a replica that serves whole requests has room for so many of them, as a function of those."""
+        tokens = self.workload.isl.mean + self.workload.osl.mean
+        return lambda n: not ledger(self.case(layout, gpu_type, paths, n), n, tokens)[1]
+
+    def among(self, steps: Sequence[int], layout: Layout, gpu_type: str, paths: Wiring, near: int = 0) -> Points:
         """Return the operating points that count among some numbers of requests in flight."""
+        price = self.price(layout, gpu_type, paths)
         if not self.only_rates:
             return operating_points(price, self.workload, steps)
         sizes, drafts = self.workload.engine.cuda_graph_sizes, self.workload.speculative
         rows = max(sizes, default=self.facts.graph_batch_limit) * layout.attn_dp * layout.pp
         captured = rows // (1 + drafts.draft_tokens if drafts else 1)
-        return carrying_most(price, self.workload, steps, near, captured)
+        return carrying_most(price, self.fits(layout, gpu_type, paths), self.workload, steps, near, captured)
 
     @cached_property
     def facts(self) -> EngineVersion:
