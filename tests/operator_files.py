@@ -200,7 +200,20 @@ YAML = """- topology: one
       - block: b1
         nodes: gpu[001-002]
 - topology: three
-  ring: {}
+  ring:
+    rings:
+      - ring: loop
+        nodes: gpu[001-004]
+"""
+
+TORUS = """- topology: cube
+  torus3d:
+    toruses:
+      - torus: t1
+        dims: {x: 2, y: 3, z: 1}
+        nodes: gpu[1-6]
+        placements:
+          - dims: {x: 2, y: 1, z: 1}
 """
 
 

@@ -159,8 +159,9 @@ class Torus(Record):
     kind: Literal["torus"] = "torus"
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=6)]
     """Nodes along each dimension."""
-    link: Links
-    """One link between neighbours, per direction: one figure, or one for each dimension."""
+    link: Links | None = None
+    """One link between neighbours, per direction: one figure, or one for each dimension; needed when a replica may span
+    two nodes."""
     wrap: bool | Annotated[tuple[bool, ...], Field(min_length=1)] = True
     """Whether the last node of a dimension has a link to the first, of all dimensions or of each; 2 nodes have one link
     in any case."""

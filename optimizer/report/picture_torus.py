@@ -9,7 +9,7 @@ from optimizer.inputs.cluster import Torus
 from optimizer.report.drawing import Canvas
 from optimizer.report.picture_rack import card, card_size
 from optimizer.report.scene import Scene
-from optimizer.topology.fabrics import Place, wraps
+from optimizer.topology.fabrics import Place, nominal_of, wraps
 from optimizer.topology.lattice import Lattice, lattice
 from optimizer.units import show_bytes_per_s
 
@@ -22,7 +22,7 @@ GAP, STUB = 36.0, 14.0
 
 def told(spec: Torus) -> str:
     """Return a torus in words: "torus 4 x 4 x 2, 100 GB/s a link and direction, wraps along 1, 2"."""
-    rates = ", ".join(dict.fromkeys(show_bytes_per_s(rate) for rate in spec.link))
+    rates = ", ".join(dict.fromkeys(map(show_bytes_per_s, spec.link or ()))) or "unknown bandwidth"
     around = [str(d + 1) for d in range(len(spec.shape)) if wraps(spec, d)]
     wrap = "nothing wraps" if not around else f"wraps along {', '.join(around)}"
     shape = " x ".join(map(str, spec.shape))
@@ -43,7 +43,8 @@ def _health(found: Lattice, spec: Torus, here: Place, d: int) -> float | None:
     """Return the share of its rate that the link to the next node along a dimension carries; None: there is none."""
     there = (*here[:d], (here[d] + 1) % found.shape[d], *here[d + 1 :])
     rate = found.rates.get((here, there))
-    return None if rate is None or here == there else rate / spec.link[d % len(spec.link)]
+    nominal = nominal_of(spec, d) or rate
+    return None if rate is None or nominal is None or here == there else rate / nominal if rate < nominal else 1.0
 
 
 # -- for the terminal ----------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ from optimizer.inputs.hostlist import duplicates
 from optimizer.topology.blueprint import Arc, Attributes, link
 from optimizer.topology.health import GONE, Cable, FabricHealth, LinkHealth, nearest
 
+MOST_PLACES = 65_536
+"""Of a torus."""
+
 Place = tuple[int, ...]
 """Coordinates on a torus."""
 
@@ -174,24 +177,29 @@ def torus(spec: Torus, sites: Sequence[Site], health: FabricHealth) -> Fabric:
         for dimension, place in _next_places(spec, fabric.at[site.name]):
             if (other := here.get(place)) is None:
                 continue
-            nominal = spec.link[dimension % len(spec.link)]
+            nominal = nominal_of(spec, dimension)
             state = health.cables.get(_cable(site.name, other.name), LinkHealth())
             rate = nominal if state.bytes_per_s is None else state.bytes_per_s
             rate = 0.0 if state.state in GONE or site.is_dead or other.is_dead else rate
-            why = {} if state.reason is None else {"reason": state.reason}
-            cables += link(router(site.name), router(other.name), "torus", rate, dimension=dimension, **timing, **why)
+            marks = {"reason": state.reason, "missing": "fabric.link", "dimension": dimension, **timing}
+            cables += link(router(site.name), router(other.name), "torus", rate, **marks)
             for name in (site.name, other.name):
-                total[name] += nominal
+                total[name] += nominal or 0.0
     for site in sites:
         users = sum(site.users) if site.nics else len(site.gpus)
-        marks: Attributes = {"kind": "router", "gpus": users, "state": "down" if site.is_dead else "up"}
-        fabric.vertices.append((router(site.name), marks))
+        router_state = "down" if site.is_dead else "up"
+        fabric.vertices.append((router(site.name), {"kind": "router", "gpus": users, "state": router_state}))
         ways = dict(zip((f"{site.name}/{nic}" for nic in site.nics), site.nic_bytes_per_s, strict=True))
         ways = ways or dict.fromkeys(site.gpus, 0.0 if site.is_dead else total[site.name])
         for end, rate in ways.items():
             fabric.arcs += link(end, router(site.name), "torus-port", rate)
     fabric.arcs += cables
     return fabric
+
+
+def nominal_of(spec: Torus, dimension: int) -> float | None:
+    """Return what a sound link along a dimension carries; None where nobody gave it."""
+    return None if spec.link is None else spec.link[dimension % len(spec.link)]
 
 
 def router(node: str) -> str:
@@ -232,7 +240,7 @@ def _check_torus(cluster: ClusterSpec, sites: Sequence[Site], health: FabricHeal
     if not isinstance(spec, Torus):
         if health.cables:
             raise InputError(f"{where}: overrides: match.to: only nodes of a torus have links to each other")
-        if any(site.at is not None for site in sites):
+        if spec is not None and any(site.at is not None for site in sites):
             raise InputError(f"{where}: nodes.at: coordinates are for the nodes of a torus (fabric: {{kind: torus}})")
         return
     _check_shape(spec, sites, where)
@@ -246,12 +254,14 @@ def _check_torus(cluster: ClusterSpec, sites: Sequence[Site], health: FabricHeal
 
 
 def _check_shape(spec: Torus, sites: Sequence[Site], where: str) -> None:
-    for key, given in (("link", spec.link), ("wrap", () if isinstance(spec.wrap, bool) else spec.wrap)):
+    for key, given in (("link", spec.link or ()), ("wrap", () if isinstance(spec.wrap, bool) else spec.wrap)):
         if len(given) > 1 and len(given) != len(spec.shape):
             raise InputError(f"{where}: fabric.{key}: {len(given)} values for {len(spec.shape)} dimensions")
     room = 1
     for length in spec.shape:
         room *= length
+    if room > MOST_PLACES:
+        raise InputError(f"{where}: fabric.shape: {room:,} places are more than {MOST_PLACES:,}; describe a part of it")
     if len(sites) > room:
         told = " x ".join(map(str, spec.shape))
         raise InputError(f"{where}: fabric.shape: {told} holds {room} nodes, the cluster has {len(sites)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, pairwise, product
 
-from optimizer.errors import NoPathError
+from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.cluster import Torus
 from optimizer.topology.fabrics import Place, router, wraps
 from optimizer.topology.graph import Topology
@@ -30,6 +30,7 @@ class Lattice:
     at: Mapping[str, Place]
     node_at: Mapping[Place, str]
     rates: Mapping[Arc, float]
+    """inf where nobody gave them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def lattice(topology: Topology) -> Lattice | None:
         at = {name: node.at for name, node in topology.node_by_name.items() if node.at is not None}
         ends = {router(name): place for name, place in at.items()}
         rates = {
-            (place, ends[v]): float(arc["bytes_per_s"])
+            (place, ends[v]): UNLIMITED if arc["bytes_per_s"] is None else float(arc["bytes_per_s"])
             for u, place in ends.items()
             for v, arc in topology.graph.adj[u].items()
             if arc["kind"] == "torus"
@@ -87,12 +88,16 @@ def spanned(topology: Topology, stages: Sequence[Sequence[str]]) -> tuple[str, .
 def carried(topology: Topology, stages: Sequence[Sequence[str]], *, whole: bool = True) -> Carried | None:
     """Return what links of the torus give a replica; None where it uses none.
 
-    NoPathError: its nodes are no box, or a link in it is down. ``whole`` False: the nodes may be any of the smallest
-    box around them.
+    NoPathError: its nodes are no box, or a link in it is down; UnknownRateError: nobody gave what a link carries.
+    ``whole`` False: the nodes may be any of the smallest box around them.
     """
     found, names = lattice(topology), spanned(topology, stages)
     if found is None or not names:
         return None
+    spec = topology.cluster.fabric
+    if isinstance(spec, Torus) and spec.link is None:
+        key = f"cluster {topology.cluster.name}: fabric.link"
+        raise UnknownRateError(f"{key}: missing; give what one link of the torus carries per direction")
     places = {name: found.at[name] for name in names}
     box = box_around(found, places.values())
     told = f"cluster {topology.cluster.name}: {', '.join(names)}"

@@ -37,7 +37,7 @@ def _joined(claim: Claim, nodes: list[str]) -> bool:
     graph, ends = claim.topology.graph, [router(node) for node in nodes]
     live: nx.DiGraph[str] = nx.DiGraph()
     live.add_nodes_from(ends)
-    live.add_edges_from((u, v) for u in ends for v in ends if graph.has_edge(u, v) and graph[u][v]["bytes_per_s"] > 0)
+    live.add_edges_from((u, v) for u in ends for v in ends if graph.has_edge(u, v) and graph[u][v]["bytes_per_s"] != 0)
     return nx.is_strongly_connected(live)
 
 
@@ -47,7 +47,7 @@ def _too_fast(claim: Claim, nodes: list[str]) -> Iterator[str]:
         return
     graph = claim.topology.graph
     for node in nodes:
-        out = sum(graph[router(node)][end]["bytes_per_s"] for other in nodes
+        out = sum(graph[router(node)][end]["bytes_per_s"] or 0.0 for other in nodes
                   if graph.has_edge(router(node), end := router(other)))  # fmt: skip
         if claim.wiring.group.outer_bytes_per_s > out * (1 + TOLERANCE):
             sent = claim.wiring.group.outer_bytes_per_s

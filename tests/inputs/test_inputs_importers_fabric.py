@@ -4,11 +4,12 @@ import json
 
 import pytest
 from importing import cluster, imported, told
-from operator_files import TREE, YAML, ibnet, matrix, node, nodes, off_nvlink
+from operator_files import TORUS, TREE, YAML, ibnet, matrix, node, nodes, off_nvlink
 
 from optimizer.errors import InputError
-from optimizer.inputs.cluster import FatTree, RailClos
+from optimizer.inputs.cluster import FatTree, RailClos, Torus
 from optimizer.inputs.hostlist import all_hosts
+from optimizer.topology.graph import build
 from optimizer.units import parse_bytes_per_s
 
 
@@ -57,7 +58,58 @@ def test_slurm_yaml_is_read_as_topology_conf_is() -> None:
     found = imported(YAML, gpu="h100-sxm")
     assert found.cluster is not None
     assert [e.leaf for e in found.cluster.nodes] == ["sw1", "sw2"]
-    assert "ring is not read" in told(found, "missing")
+    assert "loop is left out" in told(found, "missing")
+
+
+def test_a_slurm_torus_is_one_with_x_running_fastest_and_lacks_the_bandwidth_of_its_links() -> None:
+    found = imported(TORUS, matrix("NV18", 8, 8), gpu="h200-sxm")
+    assert found.cluster is not None
+    assert isinstance(found.cluster.fabric, Torus)
+    assert (found.cluster.fabric.shape, found.cluster.fabric.link) == ((1, 3, 2), None)
+    assert [e.name for e in found.cluster.nodes] == ["gpu[1-6]"]
+    assert "no file tells what a link of the torus carries" in told(found, "missing")
+    assert {n.name: n.at for n in build(found.cluster).node_by_name.values()}["gpu2"] == (0, 0, 1)
+
+
+def test_regions_of_a_slurm_torus_give_nodes_their_coordinates() -> None:
+    text = """- topology: parts
+  torus3d:
+    - name: t
+      dims: 4x1x2
+      regions:
+        - {anchor: {x: 0, y: 0, z: 0}, dims: {x: 2, y: 1, z: 1}, nodes: "a[1-2]"}
+        - {anchor: {x: 2, y: 0, z: 1}, dims: {x: 2, y: 1, z: 1}, nodes: "b[1-2]"}
+        - {anchor: {x: 0, y: 0, z: 1}, dims: {x: 2, y: 1, z: 1}, nodes: "c1"}
+"""
+    found = imported(text, matrix("NV18", 8, 8), gpu="h200-sxm")
+    assert found.cluster is not None
+    assert [(e.name, e.at) for e in found.cluster.nodes] == [
+        ("a1", (0, 0, 0)), ("a2", (0, 0, 1)), ("b1", (1, 0, 2)), ("b2", (1, 0, 3))
+    ]  # fmt: skip
+    assert "1 node for 2 x 1 x 1 places" in told(found, "broken")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- topology: r\n  ring:\n    rings:\n    - {ring: loop, nodes: 'n[1-5]'}\n    - {ring: two, nodes: 'm[1-2]'}\n",
+        "RingName=loop Nodes=n[1-5]\nRingName=two Nodes=m[1-2]\n",
+    ],
+    ids=["yaml", "conf"],
+)  # fmt: skip
+def test_a_slurm_ring_is_a_torus_of_one_dimension(text: str) -> None:
+    found = imported(text, matrix("NV18", 8, 8), gpu="h200-sxm")
+    assert found.cluster is not None
+    assert isinstance(found.cluster.fabric, Torus)
+    assert found.cluster.fabric.shape == (5,)
+    assert "two left out" in told(found, "missing")
+
+
+@pytest.mark.parametrize("dims", ["{x: 0, y: 1, z: 1}", "{x: 2, y: 3}", "2x2", "{x: 9999, y: 9999, z: 9999}", "null"])
+def test_a_slurm_torus_without_three_sizes_is_reported(dims: str) -> None:
+    text = f"- topology: t\n  torus3d:\n    toruses:\n      - {{torus: t, dims: {dims}, nodes: 'n[1-4]'}}\n"
+    with pytest.raises(InputError, match=r"without tree, block, ring or torus3d|no three sizes"):
+        imported(text, gpu="h200-sxm")
 
 
 def test_one_nodes_file_stands_for_all_hosts() -> None:

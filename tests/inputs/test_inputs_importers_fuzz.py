@@ -10,6 +10,7 @@ from importing import imported, told
 from operator_files import (
     GRAPH,
     SHOWN_TREE,
+    TORUS,
     TREE,
     YAML,
     amd,
@@ -54,6 +55,9 @@ SAMPLES = {
     "ASTRA-sim network": "topology: [Switch]\nnpus_count: [8]\nbandwidth: [400.0]\nlatency: [936.25]\n",
     "SimAI topology": simai(),
 }
+MORE = SAMPLES | {"Slurm torus": TORUS, "Slurm ring": "RingName=loop Nodes=n[1-5]\n"}
+"""Further files of these formats."""
+
 fuzz = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
 
@@ -90,11 +94,11 @@ def test_any_bytes_are_an_import_or_a_named_error(content: bytes) -> None:
     outcome(content)
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", MORE)
 @fuzz
 @given(data=st.data())
 def test_damaged_samples_are_an_import_or_a_named_error(name: str, data: st.DataObject) -> None:
-    content = bytearray(SAMPLES[name].encode())
+    content = bytearray(MORE[name].encode())
     match data.draw(st.sampled_from(["cut", "drop", "flip", "double", "swap"])):
         case "cut":
             del content[data.draw(st.integers(0, len(content))) :]
@@ -114,9 +118,9 @@ def test_damaged_samples_are_an_import_or_a_named_error(name: str, data: st.Data
 
 
 @fuzz
-@given(first=st.sampled_from(sorted(SAMPLES)), second=st.sampled_from(sorted(SAMPLES)))
+@given(first=st.sampled_from(sorted(MORE)), second=st.sampled_from(sorted(MORE)))
 def test_any_two_samples_merge(first: str, second: str) -> None:
-    outcome(SAMPLES[first], SAMPLES[second])
+    outcome(MORE[first], MORE[second])
 
 
 junk = st.recursive(

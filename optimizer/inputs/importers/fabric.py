@@ -1,9 +1,11 @@
 """Hosts in fabric order to node entries, the fabric that joins them, and what of it is missing."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from optimizer.inputs.cluster import (
     Fabric,
@@ -15,6 +17,7 @@ from optimizer.inputs.cluster import (
     OneSwitch,
     Override,
     RailClos,
+    Torus,
 )
 from optimizer.inputs.importers.facts import FabricFacts, Finding, HostFacts
 
@@ -72,7 +75,7 @@ def entries_of(
     runs: list[tuple[tuple[object, ...], list[Placed]]] = []
     for p in placed:
         template = _with_domain(str(p.template), sizes[p.host.domain, p.template], known, say)
-        key = (template, p.host.leaf, p.gpu_ids or None)
+        key = (template, p.host.leaf, p.gpu_ids or None, p.host.at)
         if runs and runs[-1][0] == key and not p.gpu_ids:
             runs[-1][1].append(p)
         else:
@@ -82,6 +85,7 @@ def entries_of(
             name=fold([node_name(p.host.name) for p in members]),
             template=str(key[0]),
             leaf=members[0].host.leaf,
+            at=members[0].host.at,
             gpu_ids=members[0].gpu_ids,
         )
         for key, members in runs
@@ -142,6 +146,8 @@ def fabric_of(
         return None, ()
     if not any(p.nics for p in placed):
         say(Finding("missing", "no file tells the NICs of the nodes: nothing joins them; add `nics:` to the template"))
+    if facts.kind == "torus":
+        return _torus(placed, facts, say), ()
     if facts.oversubscription is None and facts.kind != "switch":
         say(Finding("missing", "no file tells the oversubscription of the fabric; 1.0 (none) is written"))
     leaves = Counter(p.host.leaf for p in placed)
@@ -169,3 +175,25 @@ def fabric_of(
         )
     per = max(per_pod.values()) if three_tiers else None
     return FatTree(nodes_per_leaf=size, oversubscription=over, leaves_per_pod=per, latency=latency), weak
+
+
+def _torus(placed: Sequence[Placed], facts: FabricFacts, say: Say) -> Torus | None:
+    """Return the torus of the nodes; None where it has no room for them."""
+    if len(placed) > math.prod(facts.shape):
+        shape = " x ".join(map(str, facts.shape))
+        say(Finding("broken", f"{len(placed)} nodes on a torus of {shape} places: nothing is joined; add `fabric:`"))
+        return None
+    say(Finding("missing", "no file tells what a link of the torus carries: no replica will span two nodes; "
+                           "add `fabric: {link: ...}`"))  # fmt: skip
+    return Torus(shape=facts.shape)
+
+
+def on_torus(placed: Sequence[Placed], facts: FabricFacts | None) -> list[Placed]:
+    """Return hosts in the order of their places, which are dropped where that order alone tells them."""
+    if facts is None or facts.kind != "torus" or len(placed) < 2:
+        return [replace(p, host=replace(p.host, at=None)) for p in placed]
+    ordered = sorted(placed, key=lambda p: (p.host.at is None, p.host.at or ()))
+    is_full = len(ordered) == math.prod(facts.shape)
+    if is_full and [p.host.at for p in ordered] == list(product(*map(range, facts.shape))):
+        return [replace(p, host=replace(p.host, at=None)) for p in ordered]
+    return ordered

@@ -106,6 +106,8 @@ class HostFacts:
     pod: str | None = None
     domain: str | None = None
     """The NVLink domain (rack) that the host shares with others."""
+    at: tuple[int, ...] | None = None
+    """Its place on a torus."""
     nics: tuple[NicFacts, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -114,12 +116,14 @@ class HostFacts:
 class FabricFacts:
     """How nodes are joined."""
 
-    kind: Literal["rail-clos", "fat-tree", "switch"]
+    kind: Literal["rail-clos", "fat-tree", "switch", "torus"]
     oversubscription: float | None = None
     weak_leaves: tuple[tuple[str, int, int], ...] = ()
     """(leaf, uplinks seen, uplinks of its peers)."""
     transport: Transport | None = None
     latency_s: float | None = None
+    shape: tuple[int, ...] = ()
+    """Nodes along each dimension of a torus."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from optimizer.inputs.cluster import ClusterSpec, NodeTemplate, Override
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.importers.builder import Builder
 from optimizer.inputs.importers.choose import Chooser
-from optimizer.inputs.importers.fabric import Placed, entries_of, fabric_of, in_order
+from optimizer.inputs.importers.fabric import Placed, entries_of, fabric_of, in_order, on_torus
 from optimizer.inputs.importers.facts import (
     FabricFacts,
     Facts,
@@ -89,7 +89,7 @@ def _cluster(placed: Sequence[Placed], builder: Builder, fabric: FabricFacts | N
         builder.chooser.say(Finding("missing", f"GPUs of {listed(unknown)} are not known; left out"))
     if not usable:
         return None
-    ordered = in_order(usable)
+    ordered = on_torus(in_order(usable), fabric)
     entries, templates = entries_of(ordered, builder.templates, builder.chooser.say)
     used = {entry.template for entry in entries}
     gpus = {i: builder.specs[i] for i in sorted(builder.specs) if any(_names(templates[t], i) for t in used)}

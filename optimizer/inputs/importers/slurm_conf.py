@@ -1,4 +1,4 @@
-"""Slurm `topology.conf`: which nodes hang on which leaf, or form a block. Its speeds are "arbitrary" (man page)."""
+"""Slurm `topology.conf`: nodes on leaves, in blocks or in rings. Speeds in it are arbitrary (man page)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from optimizer.errors import InputError
 from optimizer.inputs.hostlist import expand
 from optimizer.inputs.importers.facts import FabricFacts, Facts, Finding, HostFacts, Pasted, counted, listed
+from optimizer.inputs.importers.slurm_torus import Grid
+from optimizer.inputs.importers.slurm_torus import facts as of_grids
 
 KIND = "Slurm topology.conf"
 _LINE = re.compile(
-    r"^[ \t]*(SwitchName|BlockName)[ \t]*=[ \t]*(\S+)(?![ \t]+(?:Level|BlockIndex)=)(?!\S)",
+    r"^[ \t]*(SwitchName|BlockName|RingName)[ \t]*=[ \t]*(\S+)(?![ \t]+(?:Level|BlockIndex)=)(?!\S)",
     re.IGNORECASE | re.MULTILINE,
 )
 """What `scontrol show topology` prints looks alike, with a level or an index; it has a reader of its own."""
@@ -33,9 +35,10 @@ def recognises(pasted: Pasted) -> bool:
 
 
 def read(pasted: Pasted) -> Facts:
-    """Return the nodes with their leaf and pod, or with their block."""
+    """Return the nodes with their leaf and pod, with their block, or in the order of a ring."""
     switches: list[Unit] = []
     blocks: list[Unit] = []
+    rings: list[Grid] = []
     findings: list[Finding] = []
     for number, line in enumerate(pasted.text.split("\n"), start=1):
         settings = {key.lower(): value for key, value in _SETTING.findall(line.split("#")[0])}
@@ -46,6 +49,11 @@ def read(pasted: Pasted) -> Facts:
             switches.append(_unit(settings, "switchname", where, findings))
         elif "blockname" in settings:
             blocks.append(_unit(settings, "blockname", where, findings))
+        elif "ringname" in settings:
+            nodes = hostlist(settings.get("nodes", ""), where, findings)
+            rings.append(Grid(settings["ringname"], (len(nodes),), tuple((n, (i,)) for i, n in enumerate(nodes))))
+    if rings and not switches and not blocks and any(ring.nodes for ring in rings):
+        return of_grids(rings, pasted.where, KIND, findings)
     return facts(switches, blocks, pasted.where, KIND, findings)
 
 
