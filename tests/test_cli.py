@@ -9,6 +9,7 @@ from typing import Any
 
 import handmade
 import pytest
+import typed_plans
 
 from optimizer import __version__, pipeline
 from optimizer.cli import edge, run
@@ -251,14 +252,16 @@ def test_estimate_names_an_option_that_is_wrong(inputs: list[str], capsys: pytes
 
 
 def test_export_writes_scripts_that_can_be_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "plan.json").write_text(plan_text(handmade.plan()))
+    made = typed_plans.plan(typed_plans.cluster(), [typed_plans.Put((("n0/0", "n0/1"), ("n1/0", "n1/1")))])
+    (tmp_path / "plan.json").write_text(plan_text(made))
     arguments = ["export", str(tmp_path / "plan.json"), "--target", "vllm", "-o", str(tmp_path / "out" / "deep")]
+    artifacts = EXPORTERS["vllm"](made)
     for _ in range(2):
         assert run(arguments) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 10
-    script = tmp_path / "out" / "deep" / "replica000-00-node01.sh"
+        assert len(capsys.readouterr().out.splitlines()) == len(artifacts)
+    script = tmp_path / "out" / "deep" / artifacts[0].path
     assert os.access(script, os.X_OK)
-    assert script.read_text() == EXPORTERS["vllm"](handmade.plan())[0].text
+    assert script.read_text() == artifacts[0].text
 
 
 def test_export_leaves_foreign_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path as Folder
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from test_oracle_itself import TWO_LAYERS, WORKLOAD
 from test_oracle_services_itself import CHAT, behind_nics, service
 
+from optimizer.cli import run
 from optimizer.pipeline import Request, solve
 from optimizer.plan import Plan
 from optimizer.verify import check
@@ -128,3 +130,15 @@ def test_another_workload_model_or_cluster_is_not_the_one_that_was_solved() -> N
     for path, value in looser:
         damaged = Plan.model_validate(changed(document, path, value))
         assert any("is another than was solved" in wrong for wrong in check(damaged)), path
+
+
+def test_a_plan_that_was_changed_by_hand_is_not_exported(tmp_path: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    file, document = tmp_path / "plan.json", json.loads(solved("one").model_dump_json())
+    export = ["export", str(file), "-o", str(tmp_path / "files")]
+    file.write_text(json.dumps(document))
+    assert run(export) == 0
+    seats = document["replicas"][0]["seats"]
+    seats[0]["local_index"] += 1
+    file.write_text(json.dumps(document))
+    assert run(export) == 2
+    assert "plan.json: seats_exist: replica 0 rank 0" in capsys.readouterr().err

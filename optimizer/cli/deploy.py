@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optimizer.export import Artifact
+    from optimizer.plan import Plan
 
 TARGETS = "vllm, sglang, slurm, compose, systemd, lws, ray, dynamo, llm-d, trtllm"
 """Names of EXPORTERS, said here so that --help loads none of them; a test holds them equal."""
@@ -39,11 +40,21 @@ def export(
     if target not in EXPORTERS:
         raise InputError(f"--target: {target!r} is not known; {did_you_mean(target, EXPORTERS, what='one of')}")
     chosen = read_plan(plan)
+    _refuse_broken(plan, chosen)
     artifacts = EXPORTERS[target](chosen)
     written = write_all(Path(out), artifacts, force=force)
     output.answer("".join(f"{path}\n" for path in written))
     if check:
         checks.check(chosen, artifacts, written)
+
+
+def _refuse_broken(path: str, plan: "Plan") -> None:
+    """InputError when a plan breaks a rule: it was changed by hand, or is predicted otherwise by this version."""
+    from optimizer.verify import check
+
+    if broken := check(plan):
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise InputError(f"{path}: {broken[0]}{more}; it is not what this tpopt would write: solve again")
 
 
 def write_all(folder: Path, artifacts: "Sequence[Artifact]", *, force: bool) -> tuple[Path, ...]:
