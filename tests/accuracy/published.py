@@ -6,10 +6,12 @@ Splitwise: 9 ms for the vLLM of 2023 (of 7, 8, 9 and 10, by the bias of its deco
 inputs anew, more by 0.478 with every doubling of the TP group: that growth is not fitted here but what a fit of
 launches under TP1, TP2 and TP4 on our H200 host gave, where it is weak evidence and not used. Its
 launch cost of 5 us (eager, no graphs) was picked from a grid, so that set has two host figures. What is left: its two
-hosts differ (decode takes 1.5 times as much host time on the A100 host as on the H100 host), and beyond 4096 tokens a
-step under TP4 and TP8 takes up to twice what its GEMM, attention and all-reduce do: about 1 ms more for each all-reduce
-of 64 MB, on A100 and H100 alike, not under TP2. No such drop is in the collective tables; it stays unexplained, and is
-why batched prefill misses its bar.
+hosts differ (decode takes 1.5 times as much host time on the A100 host as on the H100 host), and from somewhere between
+2048 and 4096 tokens a step on it takes up to twice what its GEMM, attention and all-reduce do, under TP4 and TP8, and
+little under TP2. It is not the batch: one prompt of 8192 tokens shows it as 16 of 512 do, which rules out padding,
+logits of whole prompts and one prompt after the other. It is not bytes on the links: under TP8 it is 0.6 to 0.8 us for
+each token and layer on H100 and 1.2 to 2.4 on A100, for Llama and BLOOM alike, though BLOOM reduces 1.75 times as much.
+It is not in the collective tables either. It stays unexplained, and is why batched prefill misses its bar.
 
 Dynamo: 1.3 ms for vLLM 0.10, chosen on its prefill rows and on the decode rows of one sequence or one GPU only. Its
 prompts are text sent to /v1/chat/completions (genai_perf.py there), so that a front end must tokenize them within the
