@@ -131,6 +131,20 @@ def amd(count: int, cut: "tuple[int, int] | None" = None, far: "tuple[int, int] 
     )
 
 
+def amd_json(count: int, cut: "tuple[int, int] | None" = None) -> str:
+    names = [f"0000:{i + 12:02x}:00.0" for i in range(count)]
+
+    def link(a: int, b: int) -> "dict[str, object]":
+        kind = "SELF" if a == b else "XGMI"
+        status = "DISABLED" if cut and {a, b} == set(cut) else "ENABLED"
+        rate = "N/A" if a == b else "50000-100000"
+        return {"gpu": b, "bdf": names[b], "weight": 15 * (a != b), "link_status": status, "link_type": kind,
+                "num_hops": int(a != b), "bandwidth": rate, "coherent": "C", "bi_dir": "T"}  # fmt: skip
+
+    gpus = range(count)
+    return json.dumps([{"gpu": a, "bdf": names[a], "links": [link(a, b) for b in gpus]} for a in gpus])
+
+
 SHOWN_TREE = """SwitchName=leaf1 Level=0 LinkSpeed=1 Nodes=gpu[01-02]
 SwitchName=leaf2 Level=0 LinkSpeed=1 Nodes=gpu[03-04]
 SwitchName=top Level=1 LinkSpeed=1 Nodes=gpu[01-04] Switches=leaf[1-2]

@@ -14,6 +14,7 @@ from operator_files import (
     TREE,
     YAML,
     amd,
+    amd_json,
     hgx,
     hwloc,
     ibnet,
@@ -55,7 +56,7 @@ SAMPLES = {
     "ASTRA-sim network": "topology: [Switch]\nnpus_count: [8]\nbandwidth: [400.0]\nlatency: [936.25]\n",
     "SimAI topology": simai(),
 }
-MORE = SAMPLES | {"Slurm torus": TORUS, "Slurm ring": "RingName=loop Nodes=n[1-5]\n"}
+MORE = SAMPLES | {"Slurm torus": TORUS, "Slurm ring": "RingName=loop Nodes=n[1-5]\n", "amd-smi --json": amd_json(4)}
 """Further files of these formats."""
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from importing import cluster, imported, template, told
-from operator_files import SHOWN_TREE, amd, shown_node
+from operator_files import SHOWN_TREE, amd, amd_json, shown_node
 
 from optimizer.errors import InputError
 from optimizer.inputs.hostlist import all_hosts
@@ -72,6 +72,12 @@ def test_amd_smi_links_are_a_mesh() -> None:
 
 def test_a_pair_without_xgmi_leaves_the_other_links() -> None:
     found = imported(amd(4, cut=(1, 3)), gpu="mi300x")
+    assert "no xGMI between GPU1-GPU3" in told(found, "broken")
+
+
+def test_amd_smi_json_says_what_its_tables_say() -> None:
+    assert cluster(amd_json(8), gpu="mi300x") == cluster(amd(8), gpu="mi300x")
+    found = imported(amd_json(4, cut=(1, 3)), gpu="mi300x")
     assert "no xGMI between GPU1-GPU3" in told(found, "broken")
 
 

@@ -1,9 +1,10 @@
-"""`amd-smi topology`: link types between AMD GPUs by PCI address, as text tables.
+"""`amd-smi topology`: link types between AMD GPUs by PCI address, as text tables or (``--json``) a list of GPUs.
 
 Its hops are 1 between any two GPUs that xGMI joins, wired or not; a bandwidth of 0 tells those that are not wired.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
 from optimizer.errors import InputError
 from optimizer.inputs.importers.facts import MAX_GPUS, Facts, Finding, GpuFacts, NodeFacts, Pair, Pasted, listed
@@ -17,13 +18,16 @@ Table = dict[str, list[str]]
 
 
 def recognises(pasted: Pasted) -> bool:
-    """Whether the text has one of the tool's tables with an address in it."""
+    """Whether the text has one of the tool's tables with an address in it, or is its list of GPUs with their links."""
+    if _listed_gpus(pasted.value):
+        return True
     return _TITLE.search(pasted.text) is not None and re.search(_ADDRESS, pasted.text) is not None
 
 
 def read(pasted: Pasted) -> Facts:
     """Return one node with its xGMI links."""
-    tables = _tables(pasted.text)
+    listing = _listed_gpus(pasted.value)
+    tables = _tables_of(listing) if listing else _tables(pasted.text)
     order = max((list(dict.fromkeys(columns)) for columns, _ in tables.values()), key=len, default=[])
     order += [address for _, table in tables.values() for address in table if address not in order]
     order = list(dict.fromkeys(order))
@@ -64,6 +68,35 @@ def _tables(text: str) -> dict[str, tuple[Columns, Table]]:
             else:
                 current[1].setdefault(row[1].lower(), cells)
     return tables
+
+
+def _listed_gpus(value: object) -> list[Mapping[str, object]]:
+    """Return the GPUs of the tool's JSON: each has an address and a list of links."""
+    if isinstance(value, Mapping):
+        value = next((inner for inner in value.values() if isinstance(inner, list)), None)
+    gpus = [gpu for gpu in value if isinstance(gpu, Mapping)] if isinstance(value, list) else []
+    return [gpu for gpu in gpus if _address(gpu) and isinstance(gpu.get("links"), list)]
+
+
+def _address(gpu: Mapping[str, object]) -> str | None:
+    bdf = gpu.get("bdf")
+    return bdf.lower() if isinstance(bdf, str) and re.fullmatch(_ADDRESS, bdf) else None
+
+
+def _tables_of(gpus: Sequence[Mapping[str, object]]) -> dict[str, tuple[Columns, Table]]:
+    """Return the tables that JSON stands for; a link that is disabled is none."""
+    columns = [address for gpu in gpus if (address := _address(gpu))]
+    types: Table = {}
+    rates: Table = {}
+    for gpu in gpus:
+        links = gpu.get("links")
+        known = [link for link in links if isinstance(link, Mapping)] if isinstance(links, list) else []
+        to = {_address(link): link for link in known}
+        cells = [to.get(address, {}) for address in columns]
+        own = str(_address(gpu))
+        types[own] = ["N/A" if cell.get("link_status") == "DISABLED" else str(cell.get("link_type")) for cell in cells]
+        rates[own] = [str(cell.get("bandwidth")) for cell in cells]
+    return {"LINK TYPE": (columns, types), "NUMA BW": (columns, rates)}
 
 
 def _pairs(count: int) -> list[Pair]:
