@@ -184,3 +184,12 @@ def test_what_a_relaxation_leaves_out_is_in_no_best_choice(
         sign = 1 if asked.objective == "throughput" else -1
         assert sign * found.bound >= sign * abs(expected[0]) - 2e-6 * abs(expected[0])
         assert not found.proven or found.value == pytest.approx(abs(expected[0]), rel=2e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS[1::2])
+def test_nodes_filled_one_by_one_hold_the_best_choice_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where patterns are too many to list, or GPUs cannot be counted only."""
+    monkeypatch.setattr(import_module("optimizer.formulation.patterns"), "MOST_PATTERNS", 0)
+    monkeypatch.setattr(import_module("optimizer.formulation.variables"), "fill_freely", lambda *_: False)
+    asked = drawn(seed)
+    agree(asked, essential(asked), best(asked))

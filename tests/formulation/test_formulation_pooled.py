@@ -77,6 +77,14 @@ def test_a_size_that_leaves_a_rest_is_not_overcounted() -> None:
     assert [sum(on.values()) for on in choice.held.values()] == [3, 3]
 
 
+def test_a_rest_that_pieces_of_two_sizes_leave_is_not_filled() -> None:
+    """Beside a piece of four, seven GPUs hold one pair: two nodes hold two pairs, though six GPUs are left."""
+    four, pair = column((4,), gives=point(9.0)), column((2,), gives=point(2.0))
+    choice = choose(instance(nodes(2, 7), four, pair), Limits(), lambda _: None)
+    assert choice is not None
+    assert choice.replicas == (2, 2)
+
+
 def test_whole_nodes_of_one_replica_are_different_ones() -> None:
     wide = column((4,), (4,), gives=point(2.0))
     choice = choose(instance(nodes(3, 4), wide, column((2,), gives=point(0.4))), Limits(), lambda _: None)
