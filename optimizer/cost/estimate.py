@@ -16,7 +16,7 @@ from optimizer.cost.serving import operate
 from optimizer.cost.speculation import decode_steps
 from optimizer.cost.step import prefill
 from optimizer.cost.traffic import crossing
-from optimizer.inputs.identity import Same
+from optimizer.inputs.identity import Keyed, Same
 from optimizer.inputs.workload import Role, WorkloadSpec
 
 
@@ -65,7 +65,7 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
         output_tokens_per_s=load.requests_per_s * workload.osl.mean,
         memory=memory,
         breakdown=Phases(
-            prefill=_alone(_Prompt(case, min(todo, budget), workload.isl.mean - todo)),
+            prefill=_on_the_idle_replica(case, min(todo, budget), workload.isl.mean - todo),
             decode=load.decode,
             request=load.request,
         ),
@@ -76,28 +76,17 @@ def predicted(case: Case, workload: WorkloadSpec, concurrency: int) -> Estimate:
     )
 
 
-class _Prompt:
-    """One prompt on an idle replica, as a cache key: the same however many requests the engine may keep in flight."""
-
-    __slots__ = ("case", "key", "past", "tokens")
-
-    def __init__(self, case: Case, tokens: float, past: float) -> None:
-        self.case, self.tokens, self.past = case, tokens, past
-        graphs: object = is_piecewise(case, tokens / case.layout.pcp), case.engine.max_num_batched_tokens
-        if case.speculative is not None:  # drafts are decoded too
-            graphs = Same(case.speculative), Same(case.engine)
-        self.key = (tokens, past, pipeline_of(case), Same(case.calibration), Same(case.facts), graphs)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Prompt) and self.key == other.key
+def _on_the_idle_replica(case: Case, tokens: float, past: float) -> Breakdown:
+    """Return the seconds of one prompt by itself: the same however many requests the engine may keep in flight."""
+    graphs: object = is_piecewise(case, tokens / case.layout.pcp), case.engine.max_num_batched_tokens
+    if case.speculative is not None:  # drafts are decoded too
+        graphs = Same(case.speculative), Same(case.engine)
+    return _alone(Keyed(case, pipeline_of(case), Same(case.calibration), Same(case.facts), graphs), tokens, past)
 
 
 @lru_cache(maxsize=1024)
-def _alone(prompt: _Prompt) -> Breakdown:
-    return prefill(prompt.case, prompt.tokens, prompt.past)
+def _alone(replica: Keyed[Case], tokens: float, past: float) -> Breakdown:
+    return prefill(replica.value, tokens, past)
 
 
 _PREDICTED: dict[Role, Callable[[Case, WorkloadSpec, int], Estimate]] = {

@@ -11,7 +11,7 @@ from optimizer.cost.kv import StageCache, stage_cache
 from optimizer.cost.quantities import RankMemory
 from optimizer.cost.shards import buffer_bytes, weights_bytes
 from optimizer.cost.speculation import Drafter, drafter
-from optimizer.inputs.identity import Same
+from optimizer.inputs.identity import Keyed, Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
 from optimizer.units import show_bytes
@@ -44,6 +44,17 @@ def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tupl
     The reasons are empty when everything fits; each names the first rank of a stage, what it needs and what it has.
     The pool must also hold one sequence of ``max_model_len`` tokens, or the engine refuses to start.
     """
+    gpus = tuple([(Same(part.gpu), len(held)) for part, held in case.parts])
+    constants = Same(case.model), Same(case.facts), Same(case.speculative)
+    return _ledger(Keyed(case, case.layout, gpus, Same(case.engine), *constants), sequences, tokens_per_sequence)
+
+
+@lru_cache(maxsize=2048)
+def _ledger(
+    replica: Keyed[Case], sequences: int, tokens_per_sequence: float
+) -> tuple[tuple[RankMemory, ...], tuple[str, ...]]:
+    """Return the ledger of a replica on whatever links: memory is the same."""
+    case = replica.value
     alike, asked = _alike(case), (sequences, tokens_per_sequence)
     stages = {stage: (_holdings(case, stage), _cache(case, stage)) for stage in dict.fromkeys(alike)}
     tokens = _pool_tokens(case, stages.values())

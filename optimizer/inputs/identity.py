@@ -18,3 +18,18 @@ class Same(Generic[T]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Same) and self.value is other.value
+
+
+class Keyed(Generic[T]):
+    """A cache key that stands for a value: equal where what the answer depends on is, whatever else the value has."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: T, *key: object) -> None:
+        self.value, self.key = value, key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keyed) and self.key == other.key
