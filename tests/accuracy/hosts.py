@@ -6,7 +6,7 @@ the engine predicted with the figures that the host's other runs give. data/h100
 runs above, 15 to 31 repeats a row.
 
 What the repeats show: with front end and engine in one process first tokens are steady (up to 512 tokens the spread is
-20 % at most), and were priced unseen within 4 % in the mean for 16-bit Llama-3.1-8B and within 12 % in each row for its
+21 % at most), and were priced unseen within 4 % in the mean for 16-bit Llama-3.1-8B and within 12 % in each row for its
 FP8 run. With the engine in a process of its own, as it is served, 128 tokens took 12 to 25 ms where one process takes 9
 to 12, and 16 tokens of the FP8 run 10 to 24, in stretches of seconds, on one host within minutes. Idle loops that kept
 all cores busy did not take that away. Traces under TP2 show one rank launching half as fast as the other, which waits
@@ -17,8 +17,8 @@ takes 0.7 times as long as the FP8 run of one GPU, which launches as much, on th
 such a growth the H200 rows move by 0.03 points and the H100 rows by 0.5, whatever its strength. A rate of long matrix
 products that falls with their length: 0.05 points. The host that ships stays: short prompts of Dynamo's runs (below)
 leave room for 50 us a piece and no more, while virtual machines as (a) to (c) can state their own. Experts launched
-kernel by kernel take 1.6 to 1.9 times as long on (a) to (c) as there; the engine has no tile sizes tuned for them, and
-two figures do not suit all models of (c).
+kernel by kernel take 1.6 to 1.9 times as long on (a) to (c) as on the H200 host; the engine has no tile sizes tuned for
+them on H100, and two figures do not suit all models of (c).
 """
 
 from collections.abc import Sequence
