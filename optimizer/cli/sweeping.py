@@ -2,7 +2,8 @@
 
 import json as json_text
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from optimizer.cli.options import DebugOption, JsonOption
 from optimizer.errors import InputError, NoAnswerError
 
 if TYPE_CHECKING:
-    from optimizer.cli.workers import Backend
     from optimizer.grid import Cell, Result
 
 
@@ -41,14 +41,17 @@ def sweep(
     if Path(out).suffix not in (".csv", ".parquet"):
         raise InputError(f"-o {out}: results are CSV or Parquet; name a file that ends in .csv or .parquet")
     from optimizer.cli import workers
-    from optimizer.grid import AXES, COLUMNS, cells
+    from optimizer.grid import AXES, COLUMNS, cells, together
     from optimizer.inputs.sweep import read_sweep
-    from optimizer.report import records
+
+    asked = cells(read_sweep(grid))
+    chosen = workers.backend(backend, min(jobs or os.cpu_count() or 1, sum(1 for _ in together(asked))))
+    solves = _Solves.of(asked, _solves_folder(out))
+    solving = chosen([asked[number] for number in solves.left]) if solves.left else iter(())
+    from optimizer.report import records  # while the workers load the solver
     from optimizer.report.swept import results_csv, swept
 
-    chosen = workers.backend(backend, jobs or os.cpu_count() or 1)
-    asked = cells(read_sweep(grid))
-    results = _solve_all(asked, _solves_folder(out), chosen)
+    results = solves.gathered(solving)
     if Path(out).suffix == ".csv":
         output.write(Path(out), results_csv(COLUMNS, results))
     else:
@@ -74,26 +77,43 @@ def _solves_folder(out: str) -> Path:
     return folder
 
 
-def _solve_all(asked: "Sequence[Cell]", folder: Path, backend: "Backend") -> "list[Result]":
-    """Return the results in the grid's order; each is written as soon as it is known, and read if it already is."""
-    from optimizer.grid import keys
+@dataclass(frozen=True)
+class _Solves:
+    """The solves of a sweep, each in a file of its own."""
 
-    files = [folder / f"{key}.json" for key in keys(asked)]
-    known = {file: found for file in files if (found := _read(file)) is not None}
-    todo = [(cell, file) for cell, file in zip(asked, files, strict=True) if file not in known]
-    if known:
-        output.progress(f"{len(known)} of {len(asked)} solves are already in {folder}")
-    try:
-        with output.bar("solving", total=len(asked), done=len(known)) as step:
-            for number, result in backend([cell for cell, _ in todo]):
-                file = todo[number][1]
-                output.write(file, json_text.dumps(result, indent=1) + "\n")
-                known[file] = result
-                step()
-    except (KeyboardInterrupt, NoAnswerError) as stopped:
-        said = f"stopped: {len(known)} of {len(asked)} solves are kept in {folder}; the same command goes on from there"
-        raise NoAnswerError(said) from stopped
-    return [known[file] for file in files]
+    files: "list[Path]"
+    known: "dict[Path, Result]"
+
+    @classmethod
+    def of(cls, asked: "Sequence[Cell]", folder: Path) -> "_Solves":
+        """Return what is known of the combinations from a sweep before this one."""
+        from optimizer.grid import keys
+
+        files = [folder / f"{key}.json" for key in keys(asked)]
+        known = {file: found for file in files if (found := _read(file)) is not None}
+        if known:
+            output.progress(f"{len(known)} of {len(asked)} solves are already in {folder}")
+        return cls(files, known)
+
+    @property
+    def left(self) -> list[int]:
+        """What is not known, by number."""
+        return [number for number, file in enumerate(self.files) if file not in self.known]
+
+    def gathered(self, solving: "Iterator[tuple[int, Result]]") -> "list[Result]":
+        """Return the results in the grid's order; each is written as soon as it is known."""
+        left, known = self.left, dict(self.known)
+        try:
+            with output.bar("solving", total=len(self.files), done=len(known)) as step:
+                for number, result in solving:
+                    file = self.files[left[number]]
+                    output.write(file, json_text.dumps(result, indent=1) + "\n")
+                    known[file] = result
+                    step()
+        except (KeyboardInterrupt, NoAnswerError) as stopped:
+            kept = f"{len(known)} of {len(self.files)} solves are kept in {self.files[0].parent}"
+            raise NoAnswerError(f"stopped: {kept}; the same command goes on from there") from stopped
+        return [known[file] for file in self.files]
 
 
 def _read(file: Path) -> "Result | None":

@@ -2,7 +2,7 @@
 
 import importlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -59,13 +59,16 @@ def solved(parcel: bytes) -> tuple[tuple[int, Result], ...]:
 
 
 def _local(jobs: int) -> Backend:
+    """Return local processes; asked to solve, they are started at once, before the first result is asked for."""
     joblib: Any = importlib.import_module("joblib")
     loky: Any = importlib.import_module("joblib.externals.loky")
 
     def run(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for results in parallel(joblib.delayed(solved)(parcel) for parcel in packed(cells)):
-            yield from results
+        return results(parallel(joblib.delayed(solved)(parcel) for parcel in packed(cells)))
+
+    def results(groups: Iterable[Iterable[tuple[int, Result]]]) -> Iterator[tuple[int, Result]]:
+        yield from chain.from_iterable(groups)
         loky.get_reusable_executor(reuse=True).shutdown(kill_workers=True)  # idle: nothing to tidy up
 
     return run

@@ -37,18 +37,13 @@ class Spent:
     """Seconds of one run."""
 
     wall_s: float
-    here_cpu_s: float
-    """Of the process that was started: it reads, hands out and writes."""
-    workers_cpu_s: float
+    cpu_s: float
+    """Of all its processes."""
 
-    @property
-    def cpu_s(self) -> float:
-        """Of all its processes."""
-        return self.here_cpu_s + self.workers_cpu_s
-
-    def on_idle_cores(self, jobs: int, solves: int) -> float:
-        """Return the seconds on cores that do nothing else: nothing of ``here`` beside the workers, one at the end."""
-        return self.here_cpu_s + (self.workers_cpu_s + (jobs - 1) * TOGETHER * self.cpu_s / solves) / jobs
+    def on_idle_cores(self, serial_s: float, jobs: int, solves: int) -> float:
+        """Return the seconds on cores that do nothing else: ``serial_s`` on one of them, and one alone at the end."""
+        last_s = (jobs - 1) * TOGETHER * self.cpu_s / solves
+        return serial_s + (self.cpu_s - serial_s + last_s) / jobs
 
 
 def spent(grid: Path, out: Path, jobs: int) -> Spent:
@@ -59,10 +54,10 @@ def spent(grid: Path, out: Path, jobs: int) -> Spent:
     os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)  # leaves what it used readable
     wall_s = time.perf_counter() - start
     fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-    own_user, own_system, user, system = (int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in fields[11:15])
+    ticks = sum(map(int, fields[11:15]))  # its own and its children's, in user and in system mode
     if code := running.wait():
         raise SystemExit(code)
-    return Spent(wall_s, own_user + own_system, user + system)
+    return Spent(wall_s, ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def killed(grid: Path, out: Path, jobs: int, after_s: float) -> int:
@@ -83,10 +78,11 @@ def main(solves: int = 200, jobs: int = 2) -> None:
         alone, shared = spent(grid, folder / "one.csv", 1), spent(grid, folder / "all.csv", jobs)
         sys.stdout.write(f"{solves} solves: {alone.wall_s:.1f} s one by one, {shared.wall_s:.1f} s with {jobs} ")
         sys.stdout.write(f"at a time: {alone.wall_s / shared.wall_s:.2f} x\n")
-        idle_s = shared.on_idle_cores(jobs, solves)
+        serial = spent(grid, folder / "all.csv", jobs)  # nothing is left: what is read, and how results are told
+        idle_s = shared.on_idle_cores(serial.cpu_s, jobs, solves)
         sys.stdout.write(
-            f"CPU: {alone.cpu_s:.1f} s one by one; {shared.cpu_s:.1f} s with {jobs} at a time, {shared.here_cpu_s:.1f} "
-            f"of them outside the workers;\nif nothing is done beside those and the last group, cores that do nothing "
+            f"CPU: {alone.cpu_s:.1f} s one by one; {shared.cpu_s:.1f} s with {jobs} at a time; {serial.cpu_s:.1f} s when "
+            f"nothing is left to solve.\nWith those and the last {TOGETHER} solves on one core, cores that do nothing "
             f"else take {idle_s:.1f} s: {alone.cpu_s / idle_s:.2f} x\n"
         )
         left = killed(grid, folder / "cut.csv", jobs, shared.wall_s / 2)
