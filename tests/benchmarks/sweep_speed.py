@@ -81,9 +81,9 @@ def main(solves: int = 200, jobs: int = 2) -> None:
         serial = spent(grid, folder / "all.csv", jobs)  # nothing is left: what is read, and how results are told
         idle_s = shared.on_idle_cores(serial.cpu_s, jobs, solves)
         sys.stdout.write(
-            f"CPU: {alone.cpu_s:.1f} s one by one; {shared.cpu_s:.1f} s with {jobs} at a time; {serial.cpu_s:.1f} s when "
-            f"nothing is left to solve.\nWith those and the last {TOGETHER} solves on one core, cores that do nothing "
-            f"else take {idle_s:.1f} s: {alone.cpu_s / idle_s:.2f} x\n"
+            f"CPU: {alone.cpu_s:.1f} s one by one; {shared.cpu_s:.1f} s with {jobs} at a time; {serial.cpu_s:.1f} s "
+            f"when nothing is left to solve.\nWith those and the last {TOGETHER} solves on one core, cores that do "
+            f"nothing else take {idle_s:.1f} s: {alone.cpu_s / idle_s:.2f} x\n"
         )
         left = killed(grid, folder / "cut.csv", jobs, shared.wall_s / 2)
         again = spent(grid, folder / "cut.csv", jobs)
