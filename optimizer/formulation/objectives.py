@@ -114,17 +114,17 @@ def ttft(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
 
 def gpus(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Fewest GPUs; then most output tokens/s."""
-    return fewest_gpus(decisions), _most_tokens(model, decisions)
+    return fewest_gpus(decisions), *_most_tokens(model, decisions)
 
 
 def cost(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least price per hour; then most output tokens/s."""
-    return _least(decisions, _price), _most_tokens(model, decisions)
+    return _least(decisions, _price), *_most_tokens(model, decisions)
 
 
 def energy(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
-    return _least(decisions, _watts), _most_tokens(model, decisions)
+    return _least(decisions, _watts), *_most_tokens(model, decisions)
 
 
 def _price(column: Column) -> float:
@@ -171,10 +171,17 @@ def fewest_crossings(decisions: Decisions) -> Goal:
     return Goal(_weighted(decisions, [len(column.pieces) - 1 for column in decisions.instance.columns]), float)
 
 
-def _most_tokens(model: cp_model.CpModel, decisions: Decisions) -> Goal:
-    tokens = _tokens(decisions.instance)
-    services = [_served(model, decisions, service, tokens) for service in range(len(decisions.instance.loads))]
-    return Goal(-cp_model.LinearExpr.sum(services), tokens.read)
+def _most_tokens(model: cp_model.CpModel, decisions: Decisions) -> Iterator[Goal]:
+    """Yield most tokens/s of those that are asked for, where that differs from plan to plan; then most in any case.
+
+    A model with a rate gets it in every plan. Beside one without, what it could carry beyond counts for nothing.
+    """
+    loads, tokens = decisions.instance.loads, _tokens(decisions.instance)
+    rated = sum(load.workload.request_rate is not None for load in loads)
+    asked = [tuple(loads)] if 0 < rated < len(loads) else []
+    for limits in (*asked, (None,) * len(loads)):
+        services = [_served(model, decisions, n, tokens, load) for n, load in enumerate(limits)]
+        yield Goal(-cp_model.LinearExpr.sum(services), tokens.read)
 
 
 def _slowest(model: cp_model.CpModel, decisions: Decisions, name: ObjectiveName, seconds: Sequence[float]) -> Goal:

@@ -145,3 +145,13 @@ def test_a_gap_stops_early_and_is_not_called_proven() -> None:
     assert exact.proven
     assert rough.bound >= exact.value - 1e-6
     assert rough.proven == (rough.bound <= rough.value * (1 + 1e-9))
+
+
+def test_tokens_that_are_asked_for_break_ties_before_those_that_are_not() -> None:
+    """On two GPUs the model with a rate could carry much more than that, or the one without a little more."""
+    asked_for = (of(column((1,), gives=gives(1.0))), of(column((2,), gives=gives(9.0))))
+    open_ended = (of(column((1,), gives=gives(2.0)), 1), of(column((2,), gives=gives(3.0)), 1))
+    loads = (Load(workload(request_rate="1 /s")), Load(workload()))
+    instance = replace(asked((*asked_for, *open_ended), *loads, gpus=3), replicas=2)
+    instance = replace(instance, objective="cost", columns=tuple(replace(c, price_per_h=1.0) for c in instance.columns))
+    assert chosen(instance) == (1, 0, 0, 1)
