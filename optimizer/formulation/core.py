@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from ortools.sat.python import cp_model
 
-from optimizer.formulation.columns import Column
+from optimizer.formulation.columns import Column, pieces_of
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.integers import LARGEST, SHARE_STEPS, guard, need
 from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.objectives import OBJECTIVES
+from optimizer.formulation.patterns import patterns
+from optimizer.formulation.pooled import fill_freely
 from optimizer.formulation.relaxed import Relaxation, relaxation
 from optimizer.formulation.rules import ON_REPLICAS, each_needs_its_own
 from optimizer.formulation.search import Search
@@ -34,6 +36,9 @@ FEW = 32
 
 OF_EACH = 3
 """Columns of every model and role that are among them in any case: without any, nothing would be asked of it."""
+
+LARGE = 4000
+"""Variables of nodes filled one by one beyond which ties are broken among few columns only."""
 
 EFFORT = 0.2
 """Deterministic seconds for the first plan: it is a start, and need not be the best of its columns."""
@@ -57,6 +62,8 @@ def of_core(instance: Instance, search: Search, known: Mapping[int, int]) -> Nar
         outside = min(least, default=LARGEST)
         return Narrowed(few, known=known, least=relaxed.least, reached=value, outside=outside)
     as_good = _with(instance, [n for n in order if relaxed.least_with(n) <= value], order, known)
+    if value <= relaxed.least and not instance.then and _is_large(as_good):
+        as_good = few  # only ties are left to be broken, which needs no proof
     return Narrowed(as_good, known=known, least=relaxed.least, reached=value)
 
 
@@ -112,6 +119,16 @@ def _first_plan(few: Instance, search: Search, known: Mapping[int, int], least: 
         return LARGEST, known
     pairs = zip(few.columns, decisions.replicas, strict=True)
     return found.value, {id(column): found.solver.value(var) for column, var in pairs}
+
+
+def _is_large(instance: Instance) -> bool:
+    """Whether the nodes of some class would have to be filled one by one, with very many variables."""
+    for index, node_class in enumerate(instance.classes):
+        pieces = pieces_of(instance.columns, index)
+        many = len(node_class.nodes) * len(pieces) > LARGE and not fill_freely(node_class, pieces)
+        if many and patterns(node_class, pieces) is None:
+            return True
+    return False
 
 
 def _is_close_enough(value: int, least: int, instance: Instance, search: Search) -> bool:
