@@ -73,9 +73,9 @@ def by_kind_of_parts() -> Instance:
 
 
 def by_uplinks_of_parts() -> Instance:
-    wide = column((2,), (2,), gives=point(3.0))
-    narrow = column((1,), (1,), gives=point(2.0), leaf_shares={"u": 0.5})
-    return asked(wide, narrow)
+    wide = column((1,), (1,), (1,), (1,), gives=point(3.0))
+    narrow = column((1,), (1,), gives=point(2.0), leaf_shares={"u": 0.6})
+    return replace(asked(wide, narrow), classes=(nodes(4, 8),))
 
 
 def by_links_of_parts() -> Instance:

@@ -100,6 +100,16 @@ def test_the_ttft_objective_sees_pairs_with_their_transfer() -> None:
     assert value(instance, "ttft", [far, decode]) == slowest_pair_s([far, decode], 0) == pytest.approx(0.55)
 
 
+def test_the_ttft_objective_sees_replicas_of_whole_requests_beside_pairs() -> None:
+    whole = of(column((1,), gives=gives(1.0, ttft_s=0.4)))
+    prefill = of(column((1,), gives=gives(1.0, ttft_s=0.2)), role="prefill")
+    decode = of(column((1,), gives=gives(1.0, ttft_s=0.1)), role="decode")
+    choice = solved(asked((whole, prefill, decode), Load(workload(request_rate="1 /s")), objective="ttft"))
+    assert choice is not None
+    assert choice.replicas == (0, 1, 1)
+    assert choice.bound == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(("tp", "expected"), [(2, (1, 0, 1)), (3, (0, 1, 1))])
 def test_only_tp_sizes_that_divide_hand_over(tp: int, expected: tuple[int, ...]) -> None:
     two = of(column((2,), gives=gives(1.0), tp=2), role="prefill")
