@@ -20,7 +20,7 @@ from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import mean_context, new_tokens
 from optimizer.cost.case import Case
 from optimizer.cost.memory import stage_fits
-from optimizer.cost.quantities import Breakdown
+from optimizer.cost.pipeline import Causes
 from optimizer.cost.speculation import decode_steps
 from optimizer.cost.stages import StageWork, held_by, stage_work
 from optimizer.cost.step import micro_batches, stage_prices
@@ -66,7 +66,7 @@ class Loads:
         """Return what one request costs a stage that holds the layers from ``first`` to before ``end``."""
         part, shape = self._parts[stage], self._shape(stage, first, end)
         if (part, shape) not in self._seconds:
-            self._seconds[part, shape] = sum([times * price(shape).total for price, times in self._prices[part]])
+            self._seconds[part, shape] = sum([times * sum(price(shape)) for price, times in self._prices[part]])
         return self._seconds[part, shape]
 
     def fits(self, stage: int, first: int, end: int) -> bool:
@@ -114,7 +114,7 @@ class Loads:
         return tuple(number for number, (_, held) in enumerate(self.case.parts) for _ in held)
 
     @cached_property
-    def _prices(self) -> tuple[tuple[tuple[Callable[[StageWork], Breakdown], float], ...], ...]:
+    def _prices(self) -> tuple[tuple[tuple[Callable[[StageWork], Causes], float], ...], ...]:
         """Seconds of each part's steps as functions of a stage's layers, and how many of them one request takes."""
         steps = tuple(_steps(self.case, self.workload, self.sequences, self.role))
         return tuple(tuple((stage_prices(part, batch), times) for batch, times in steps) for part, _ in self.case.parts)

@@ -6,6 +6,7 @@ rest fill the token budget of each step.
 
 from dataclasses import dataclass
 from math import ceil
+from operator import sub
 
 from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
@@ -156,7 +157,7 @@ def _among(
         more = [mine - max(its, share_s) for mine, its in zip(passed.seconds, plain.seconds, strict=True)]
         most = more.index(max(more))
         idle_s = max(0.0, share_s - plain.seconds[most])
-        extra = passed.each[most] - plain.each[most] - Breakdown(pipeline=idle_s)
+        extra = Breakdown(*map(sub, passed.each[most], plain.each[most])) - Breakdown(pipeline=idle_s)
     last = max([mine + (micro - 1) * its for mine, its in zip(passed.seconds, plain.seconds, strict=True)])
     return max(through.total, last), extra if extra.total > _ROUNDING_S else Breakdown()
 

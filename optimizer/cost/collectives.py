@@ -209,7 +209,12 @@ def hand_over(calibration: Calibration, message_bytes: float, hop: HopPath, rank
     """
     if message_bytes <= 0:
         return 0.0
-    return passing(Same(calibration), hop).seconds(message_bytes / max(1, min(ranks, hop.streams)))
+    return passing(Same(calibration), hop).seconds(message_bytes / senders(hop, ranks))
+
+
+def senders(hop: HopPath, ranks: int) -> int:
+    """Return how many of a stage's ranks send at the same time."""
+    return max(1, min(ranks, hop.streams))
 
 
 @lru_cache(maxsize=4096)

@@ -16,8 +16,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import hand_over
 from optimizer.cost.memory import stage_fits
 from optimizer.cost.options import concurrencies
-from optimizer.cost.pipeline import priced
-from optimizer.cost.quantities import Breakdown
+from optimizer.cost.pipeline import Causes, priced
 from optimizer.cost.shapes import Market
 from optimizer.cost.stages import held_by, stage_work
 from optimizer.cost.step import cycle, stage_prices
@@ -215,7 +214,7 @@ def stage_case(terms: Terms, kind: Kind, first: int, count: int, sequences: int)
 
 
 def _step(
-    terms: Terms, kind: Kind, one: _Table, place: Place, mean: Sequence[Breakdown], longest: Sequence[Breakdown]
+    terms: Terms, kind: Kind, one: _Table, place: Place, mean: Sequence[Causes], longest: Sequence[Causes]
 ) -> Step:
     """Return one way to run a machine, the slowest of some runs of layers standing for all."""
     margin, group = terms.load.margin, kind.paths.group

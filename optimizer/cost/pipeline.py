@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import pairwise, zip_longest
 
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import Ways, part, ways
+from optimizer.cost.collectives import Ways, part, passing, senders, ways
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.stages import StageWork
 from optimizer.cost.work import Work, work
@@ -30,8 +30,15 @@ class HandOver:
     """From one stage to the next."""
 
     hop: HopPath
-    ends: tuple[int, ...]
-    """The parts of the replica at its ends, once where both are of one."""
+    ways: tuple[Ways, ...]
+    """How one rank's slice goes over it by the constants of either end, once where both are of one type of GPU."""
+    senders: int
+    """Ranks that send at the same time."""
+
+    def seconds(self, message_bytes: float) -> float:
+        """Return the seconds of passing on a whole tensor: of two types of GPU the one that takes longer decides."""
+        slice_bytes = message_bytes / self.senders
+        return max([way.seconds(slice_bytes) for way in self.ways])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,11 +58,15 @@ class Pipeline:
     """At how many places each station is."""
 
 
+Causes = tuple[float, float, float, float, float]
+"""Seconds by cause, in the order of a breakdown: one is made of the sum only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stations:
     """What one (micro-)batch passes, priced."""
 
-    each: tuple[Breakdown, ...]
+    each: tuple[Causes, ...]
     """The stations that differ."""
     times: tuple[int, ...]
     """How many there are of each."""
@@ -67,26 +78,24 @@ class Stations:
     @property
     def in_order(self) -> tuple[Breakdown, ...]:
         """The station at every place."""
-        return tuple([self.each[station] for station in self.order])
+        return tuple([Breakdown(*self.each[station]) for station in self.order])
 
     @property
     def sum(self) -> Breakdown:
         """All of them, one after the other."""
-        if self.times == (1,):
-            return self.each[0]
-        gemm = attention = collectives = pipeline = overhead = 0.0
-        for n, one in zip(self.times, self.each, strict=True):
-            gemm += n * one.gemm
-            attention += n * one.attention
-            collectives += n * one.collectives
-            pipeline += n * one.pipeline
-            overhead += n * one.overhead
-        return Breakdown(gemm, attention, collectives, pipeline, overhead)
+        gemm_s = attention_s = collectives_s = pipeline_s = overhead_s = 0.0
+        for n, (gemm, attention, collectives, pipeline, overhead) in zip(self.times, self.each, strict=True):
+            gemm_s += n * gemm
+            attention_s += n * attention
+            collectives_s += n * collectives
+            pipeline_s += n * pipeline
+            overhead_s += n * overhead
+        return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
 
 
-def priced(each: Sequence[Breakdown], times: tuple[int, ...] = (1,), order: tuple[int, ...] = (0,)) -> Stations:
+def priced(each: Sequence[Causes], times: tuple[int, ...] = (1,), order: tuple[int, ...] = (0,)) -> Stations:
     """Return the stations that differ, how many there are of each, and which is at every place."""
-    return Stations(tuple(each), times, order, tuple([one.total for one in each]))
+    return Stations(tuple(each), times, order, tuple([sum(one) for one in each]))
 
 
 def part_of(case: Case) -> Part:
@@ -113,7 +122,7 @@ def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Work, Same[C
     groups = [section.group for section in sections] or [wiring.value.group]
     parts = tuple(_part(*known, part(group, tp)) for known, group in zip(constants, groups, strict=True))
     places = list(_in_order([section.stages for section in sections], parts))
-    sent = list(_handed_over(wiring.value, places))
+    sent = list(_handed_over(wiring.value, tp, places, [calibration for _, calibration in constants]))
     stages, hand_overs = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(sent))
     passed: list[tuple[int | None, int | None]] = []
     for place, handed in zip_longest(places, sent):
@@ -138,6 +147,10 @@ def _in_order(stages: Sequence[int], parts: Sequence[Part]) -> Iterable[tuple[in
         first += count
 
 
-def _handed_over(wiring: Wiring, places: Sequence[tuple[int, StageWork]]) -> Iterable[HandOver]:
+def _handed_over(
+    wiring: Wiring, tp: int, places: Sequence[tuple[int, StageWork]], calibrations: Sequence[Same[Calibration]]
+) -> Iterable[HandOver]:
+    """Yield what every stage but the last passes on."""
     for hop, ((here, _), (there, _)) in zip(wiring.hops, pairwise(places), strict=False):
-        yield HandOver(hop, (here,) if here == there else (here, there))
+        ends = (here,) if here == there else (here, there)
+        yield HandOver(hop, tuple([passing(calibrations[end], hop) for end in ends]), senders(hop, tp))

@@ -11,10 +11,9 @@ from math import log2
 
 from optimizer.cost.batch import Batch, fullest, is_captured, is_piecewise, rows_of
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import hand_over
 from optimizer.cost.layers import layers
 from optimizer.cost.operators import gemm
-from optimizer.cost.pipeline import HandOver, Part, Stations, part_of, pipeline_of, priced
+from optimizer.cost.pipeline import Causes, Part, Stations, part_of, pipeline_of, priced
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import Drafter, drafter
 from optimizer.cost.stages import StageWork
@@ -78,27 +77,21 @@ def stations(case: Case, batch: Batch) -> Stations:
     prices = [_stage_prices(one, part, most, rows) for one, part in zip(cases, line.parts, strict=True)]
     stages = [prices[part](held) for part, held in line.stages]
     if (guess := drafter(case)) is not None:
-        stages[-1] += Breakdown(overhead=_drafting(guess, case, batch, most))
+        stages[-1] = (*stages[-1][:4], stages[-1][4] + _drafting(guess, case, batch, most))
     if not line.hand_overs:
         return priced(stages, line.times, line.order)
-    message_bytes = 2.0 * rows * line.parts[0].constants.hidden_bytes
-    sent = [_hand_over(cases, one, message_bytes) for one in line.hand_overs]
+    message_bytes = 2.0 * rows * line.parts[0].constants.hidden_bytes  # hidden state and residual of every row
+    sent = [one.seconds(message_bytes) for one in line.hand_overs]
     return priced([_station(stages, sent, *one) for one in line.stations], line.times, line.order)
 
 
-def _station(stages: list[Breakdown], sent: list[Breakdown], stage: int | None, hand_over: int | None) -> Breakdown:
-    if stage is None or hand_over is None:
-        return sent[hand_over] if hand_over is not None else stages[stage or 0]
-    return stages[stage] + sent[hand_over]
-
-
-def _hand_over(cases: list[Case], handed: HandOver, message_bytes: float) -> Breakdown:
-    """Return the seconds of passing on hidden state and residual of every row.
-
-    Between two types of GPU the one that takes longer decides.
-    """
-    tp, ends = cases[0].layout.tp, [cases[end].calibration for end in handed.ends]
-    return Breakdown(pipeline=max([hand_over(end, message_bytes, handed.hop, tp) for end in ends]))
+def _station(stages: list[Causes], sent_s: list[float], stage: int | None, hand_over: int | None) -> Causes:
+    if hand_over is None:
+        return stages[stage or 0]
+    if stage is None:
+        return 0.0, 0.0, 0.0, sent_s[hand_over], 0.0
+    gemm, attention, collectives, pipeline, overhead = stages[stage]
+    return gemm, attention, collectives, pipeline + sent_s[hand_over], overhead
 
 
 def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
@@ -120,17 +113,17 @@ def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
     return seconds
 
 
-def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Breakdown]:
+def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Causes]:
     """Return the seconds of a stage on the case's GPU as a function of what it holds, hand-overs left out."""
     return _stage_prices(case, part_of(case), batch, rows_of(case, batch))
 
 
-def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable[[StageWork], Breakdown]:
+def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable[[StageWork], Causes]:
     reduce_s = part.all_reduce.seconds(rows * part.constants.hidden_bytes)
     each = layers(case, part.constants, batch, rows, reduce_s)
     captured = is_captured(case, batch)
 
-    def price(held: StageWork) -> Breakdown:
+    def price(held: StageWork) -> Causes:
         gemm_s = attention_s = collectives_s = 0.0
         overhead_s = held.kernels * case.calibration.kernel
         for count, layer in zip(held.counts, each, strict=True):
@@ -148,7 +141,7 @@ def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable
         if not captured:
             gpu_s = gemm_s + attention_s + collectives_s + overhead_s
             overhead_s += max(0.0, _host(case, rows, held) - gpu_s)
-        return Breakdown(gemm_s, attention_s, collectives_s, 0.0, overhead_s)
+        return gemm_s, attention_s, collectives_s, 0.0, overhead_s
 
     return price
 

@@ -42,7 +42,9 @@ def step_fact(name: str, case: Case, parts: Breakdown, running: float, context: 
 def _on_one_type(case: Case, held: range, batch: Batch, rows: float) -> Fact:
     """Return what the stages on GPUs of one type take, by cause."""
     constants, price = work(case), stage_prices(case, batch)
-    parts = Breakdown.sum(price(constants.shapes[index]) for index in constants.order[held.start : held.stop])
+    parts = Breakdown.sum(
+        Breakdown(*price(constants.shapes[index])) for index in constants.order[held.start : held.stop]
+    )
     name = f"stage {held.start}" if len(held) == 1 else f"stages {held.start} to {held[-1]}"
     return fact(
         f"{name} on {case.gpu.id}", parts.total, show_seconds(parts.total),
