@@ -230,6 +230,22 @@ def test_a_missing_backend_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         workers.backend("dusk", 2)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["-o", "out.parquet"], r"tpopt[parquet]"), (["--report", "page.html"], r"tpopt[report]")],
+    ids=["parquet", "report"],
+)
+def test_a_library_that_writes_the_results_is_missed_before_any_solve(
+    grid: Path, solves: list[Any], more: list[str], said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(grid.parent)
+    monkeypatch.setattr(workers, "_missing", lambda module: True)
+    assert sweep(grid, *more) == 2
+    assert said in capsys.readouterr().err
+    assert not solves
+
+
 def test_without_joblib_solves_run_one_by_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

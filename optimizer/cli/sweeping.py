@@ -44,6 +44,7 @@ def sweep(
     from optimizer.grid import AXES, COLUMNS, cells, together
     from optimizer.inputs.sweep import read_sweep
 
+    workers.check_libraries(Path(out), report)
     asked = cells(read_sweep(grid))
     chosen = workers.backend(backend, min(jobs or os.cpu_count() or 1, sum(1 for _ in together(asked))))
     solves = _Solves.of(asked, _solves_folder(out))

@@ -1,9 +1,11 @@
 """Where the solves of a sweep run: one after another, local processes, a Ray or a Dask cluster."""
 
 import importlib
+import importlib.util
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from optimizer.cli import output
@@ -36,11 +38,7 @@ def backend(name: str, jobs: int) -> Backend:
 
 
 def _missing(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return True
-    return False
+    return importlib.util.find_spec(module) is None
 
 
 def one_by_one(cells: Sequence[Cell]) -> Iterator[tuple[int, Result]]:
@@ -106,12 +104,18 @@ def _dask(jobs: int) -> Backend:
     return run
 
 
-def parquet(names: Sequence[str], results: Sequence[Result]) -> bytes:
-    """Return results as a Parquet file; InputError names the extra when pyarrow is missing."""
-    if _missing("pyarrow.parquet"):
+def check_libraries(out: Path, report: str | None) -> None:
+    """Raise InputError, before any work is done, naming the extra of what would be missing to write the results."""
+    if out.suffix == ".parquet" and _missing("pyarrow"):
         raise InputError(
             "-o: Parquet needs pyarrow, which is not installed: pip install 'tpopt[parquet]', or name a .csv"
         )
+    if report is not None and _missing("plotly"):
+        raise InputError("--report: plotly draws the charts and is not installed: pip install 'tpopt[report]'")
+
+
+def parquet(names: Sequence[str], results: Sequence[Result]) -> bytes:
+    """Return results as a Parquet file."""
     arrow: Any = importlib.import_module("pyarrow")
     text, whole = arrow.string(), arrow.int64()
     kinds = {"replicas": whole, "gpus": whole, "max_gpus": whole}
