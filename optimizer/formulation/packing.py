@@ -36,7 +36,7 @@ def packed(instance: Instance, columns: Sequence[Column]) -> Packed | None:
     Plain are questions of a rate, or of as much as can be, on nodes that are no neighbours.
     """
     load = instance.loads[columns[0].service]
-    by_rate = instance.objective not in ("latency", "ttft") and load.clients(instance.objective) is None
+    by_rate = not {"latency", "ttft"} & set(instance.objectives) and load.clients(instance.objective) is None
     boxed = any(column.footprint.boxes for column in columns)
     if not by_rate or boxed or instance.survive is not None or instance.replicas is not None:
         return None

@@ -1,6 +1,7 @@
 """Replicas of one layout that are counted without a solver are those that the solver finds."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from formulation.instances import column, instance, nodes, point, workload
@@ -95,3 +96,4 @@ def test_clients_latency_and_failures_are_left_to_the_solver() -> None:
     latency = instance(nodes(1, 8), ONE, objective="latency")
     assert counted(clients) is None
     assert counted(latency) is None
+    assert counted(replace(instance(nodes(1, 8), ONE, objective="gpus"), then=("latency",))) is None
