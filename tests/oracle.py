@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from seatings import Seated, equal_gpus, replicas
 
+from optimizer.cost.options import BATCHED_TOKENS
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
@@ -56,7 +57,11 @@ def best(
     topology = build(cluster)
     classes = classes_of(topology, tell_apart=tell_apart)
     target = target or goal(objective, workload)
-    seated = replicas(topology, classes, model, workload, first_token=objective == "ttft")
+    chosen = objective in ("latency", "ttft") and workload.engine.max_num_batched_tokens is None
+    seated = replicas(
+        topology, classes, model, workload, first_token=objective == "ttft",
+        batched_tokens=(None, *BATCHED_TOKENS) if chosen else (None,),
+    )  # fmt: skip
     return packed(topology, classes, seated, target, objective)
 
 

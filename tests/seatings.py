@@ -53,12 +53,14 @@ def replicas(
     role: Role = "both",
     *,
     first_token: bool = False,
+    batched_tokens: Sequence[int | None] = (None,),
 ) -> Iterator[Seated]:
     """Yield every replica that fits and keeps the objectives, at every operating point, once per class of seats.
 
-    ``first_token``: the objective is TTFT, for which prompts may be split up among ranks.
+    ``first_token``: the objective is TTFT, for which prompts may be split up among ranks. ``batched_tokens``: of a step
+    at most, what the engine may be told, None for its own.
     """
-    price = _pricer(topology, model, workload, role)
+    price = _pricer(topology, model, workload, role, batched_tokens)
     schemes = workload.weights or (model.checkpoint_scheme,)
     usable = [gpu for gpu in topology.gpus if gpu.placeable]
     every = layouts(model, len(usable), weights=schemes, kv=workload.kv_cache, engine=workload.engine.name)
@@ -98,7 +100,7 @@ def of_services(
 
 
 def _pricer(
-    topology: Topology, model: ModelSpec, workload: WorkloadSpec, role: Role
+    topology: Topology, model: ModelSpec, workload: WorkloadSpec, role: Role, batched_tokens: Sequence[int | None]
 ) -> Callable[[Layout, tuple[Gpu, ...]], Iterator[Seated]]:
     """Return a function from a layout on seats to its admissible operating points; equal wirings are priced once."""
     choice = workload.engine
@@ -116,16 +118,20 @@ def _pricer(
         specs = [topology.cluster.gpus[gpu_type] for gpu_type in gpu_types]
         spec = min(specs, key=lambda one: one.memory)
         first, *further = map(hardware, gpu_types)
-        priced = []
         most, shared = choice.max_num_seqs or most_sequences(facts, spec), layout.attn_dp
-        for n in concurrencies(workload, most * shared, attention_replicas=shared):
-            of_one, ranks = math.ceil(n / shared), layout.world_size
-            settings = resolve(choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp)
-            case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
-            priced.append(_worse(estimate(case, surely, n, role), workload.margin))
-            if not all(rank.fits for rank in priced[-1].memory):
-                break  # more requests need more memory
-        return tuple(e for e in priced if e.fits and _keeps_slo(e, workload))
+        found: list[Estimate] = []
+        for tokens in batched_tokens:
+            for n in concurrencies(workload, most * shared, attention_replicas=shared):
+                of_one, ranks = math.ceil(n / shared), layout.world_size
+                settings = resolve(
+                    choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp,
+                    max_num_batched_tokens=tokens,
+                )  # fmt: skip
+                case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
+                found.append(_worse(estimate(case, surely, n, role), workload.margin))
+                if not all(rank.fits for rank in found[-1].memory):
+                    break  # more requests need more memory
+        return tuple(e for e in found if e.fits and _keeps_slo(e, workload))
 
     @cache
     def ways(stages: tuple[tuple[str, ...], ...]) -> tuple[tuple[Share, Wiring, tuple[tuple[str, float], ...]], ...]:

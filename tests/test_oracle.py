@@ -1,11 +1,13 @@
 """The solver against brute force on random small instances: same objective, same verdict when nothing fits."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import Answer, best
-from strategies import Instance, gpu_spec, instances
+from strategies import FEW_GPUS, Instance, gpu_spec, instances
 from test_oracle_itself import TWO_LAYERS, WORKLOAD, one_node, seated
 
 from optimizer.errors import InfeasibleError, InputError
@@ -20,6 +22,7 @@ from optimizer.inputs.cluster import (
     NvSwitch,
     OneSwitch,
 )
+from optimizer.inputs.workload import Lengths
 from optimizer.pipeline import Request, solve
 from optimizer.pipeline.scope import BOUNDED
 from optimizer.plan import ObjectiveName, Plan
@@ -132,6 +135,17 @@ def test_the_solver_finds_the_best_of_all_plans(instance: Instance) -> None:
 @given(instances(FEWER_GPUS, routed=True))
 def test_the_solver_finds_the_best_of_all_ways_to_spread_experts_and_attention(instance: Instance) -> None:
     compared(instance)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(instances(FEW_GPUS), st.sampled_from(["latency", "ttft"]), st.sampled_from([1024, 3000, 6000]))
+def test_the_solver_finds_the_best_of_all_tokens_per_step(
+    instance: Instance, objective: ObjectiveName, isl: int
+) -> None:
+    """Where latency is sought and nothing is said of them, the tokens of a step are a decision too."""
+    engine = instance.workload.engine.model_copy(update={"max_num_batched_tokens": None})
+    load = instance.workload.model_copy(update={"engine": engine, "isl": Lengths(mean=isl)})
+    compared(replace(instance, workload=load, objective=objective))
 
 
 @settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -79,13 +79,15 @@ def test_throughput_counts_the_slower_phase_only() -> None:
 
 
 @pytest.mark.parametrize(("bound", "expected"), [("0.5 s", (1, 0, 1)), ("0.49 s", (0, 1, 1))])
-def test_the_slowest_pair_keeps_the_ttft(bound: str, expected: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("sent_s", "taken_s"), [(0.1, 0.15), (0.15, 0.1)], ids=["slow-to-take", "slow-to-send"])
+def test_the_slowest_pair_keeps_the_ttft(bound: str, expected: tuple[int, ...], sent_s: float, taken_s: float) -> None:
     """0.2 + max(0.1, 0.15) + 0.15 seconds: the cheaper prefill just fits."""
-    slow = of(column((1,), gives=gives(1.0, ttft_s=0.2, transfer_s=0.1)), role="prefill")
-    fast = of(column((2,), gives=gives(1.0, ttft_s=0.1, transfer_s=0.1)), role="prefill")
-    decode = of(column((1,), gives=gives(1.0, ttft_s=0.15, transfer_s=0.15)), role="decode")
+    slow = of(column((1,), gives=gives(1.0, ttft_s=0.2, transfer_s=sent_s)), role="prefill")
+    fast = of(column((2,), gives=gives(1.0, ttft_s=0.1, transfer_s=sent_s)), role="prefill")
+    decode = of(column((1,), gives=gives(1.0, ttft_s=0.15, transfer_s=taken_s)), role="decode")
+    late = of(column((1,), gives=gives(0.1, ttft_s=0.1)), role="decode")  # leaves the slow one a partner in any case
     load = workload(request_rate="1 /s", slo={"ttft": bound})
-    assert chosen(asked((slow, fast, decode), Load(load))) == expected
+    assert chosen(asked((slow, fast, decode, late), Load(load))) == (*expected, 0)
 
 
 def test_the_ttft_objective_sees_pairs_with_their_transfer() -> None:

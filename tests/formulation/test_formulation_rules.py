@@ -1,5 +1,7 @@
 """Each rule of the formulation on an instance where it just holds and on one where it is one short."""
 
+from importlib import import_module
+
 import pytest
 from formulation.instances import column, instance, nodes, point, workload
 
@@ -20,6 +22,13 @@ def count(of: Instance) -> int:
 @pytest.mark.parametrize("many", [1, 6], ids=["named", "counted"])
 def test_an_island_holds_no_more_ranks_than_gpus(size: int, fits: bool, many: int) -> None:
     assert count(instance(nodes(many, size), column((4,)))) == (many if fits else 0)
+
+
+def test_what_one_node_leaves_is_not_lent_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes filled one by one: pairs on two nodes of three, though both leave one GPU."""
+    monkeypatch.setattr(import_module("optimizer.formulation.patterns"), "MOST_PATTERNS", 0)
+    monkeypatch.setattr(import_module("optimizer.formulation.variables"), "fill_freely", lambda *_: False)
+    assert count(instance(nodes(2, 3), column((2,)))) == 2
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 2), (0.51, 1)], ids=["just-fits", "one-short"])
