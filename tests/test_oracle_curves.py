@@ -1,6 +1,7 @@
 """Many answers from prices made once, and objectives one after the other, against brute force on small instances."""
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,8 +72,21 @@ def test_a_front_holds_every_trade_off_that_brute_force_finds(instance: Instance
         elif "tpot" in against:
             same = [p for p in points if p.tpot_s <= point.tpot_s]
             assert max(p.output_tokens_per_s for p in same) == pytest.approx(most.value, rel=LOSS)
+    if against == {"tpot"}:
+        _nothing_is_between(instance, [(point.tpot_s, point.output_tokens_per_s) for point in points])
     assert all(point.status == "optimal" for point in points)
     assert len({(p.output_tokens_per_s, p.tpot_s, p.gpus) for p in points}) == len(points)
+
+
+def _nothing_is_between(instance: Instance, found: list[tuple[float, float]]) -> None:
+    """Assert that whatever is a little faster than a point carries no more than the next point, if there is one."""
+    following = [tokens_per_s for _, tokens_per_s in found[1:]]
+    for (slowest_s, _), expected in zip_longest(found, following):
+        faster = instance.workload.slo.model_copy(update={"tpot": slowest_s * (1 - 1e-6)})
+        most = best(instance.cluster, instance.model, changed(instance, slo=faster), "throughput")
+        assert (most is None) == (expected is None)
+        if most is not None:
+            assert most.value == pytest.approx(expected, rel=LOSS)
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=AS_IT_COMES)
