@@ -1,14 +1,13 @@
 """What one step computes, as the fullest attention replica and captured graphs see it."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from optimizer.cost.case import Case
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one step computes, in the whole replica: prompts of equal length and sequences in decode."""
 
     prompts: float = 0.0

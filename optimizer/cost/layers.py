@@ -54,13 +54,11 @@ def _computed(
     ``queries``: tokens of a sequence in decode that the step computes.
     """
     prompts = batch.prompts / prefill_ranks
-    attentions = {
-        id(at): (_projections(at, batch, rows, prompts), _attention(at, batch, prompts, queries))
-        for at in constants.attentions
-    }
-    found = []
+    found, at = [], None
     for kind in constants.kinds:
-        projections_s, attention_s = attentions[id(kind.attention)]
+        if kind.attention is not at:
+            at = kind.attention
+            projections_s, attention_s = _projections(at, batch, rows, prompts), _attention(at, batch, prompts, queries)
         gemm_s = projections_s + gemms(kind.matrices, rows)
         if kind.experts is not None:
             gemm_s += moe(kind.experts, experts_rows, batch.distinct)

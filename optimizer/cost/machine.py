@@ -152,7 +152,7 @@ def _tables(terms: Terms, kind: Kind) -> Iterator[_Table]:
     for batch in concurrencies(load, most):
         prompts = batch * prompt_tokens(load) / each
         mean = Batch(prompts, each, past, float(batch), mean_context(load))
-        longest = replace(mean, prompts=max(1.0, prompts))
+        longest = mean._replace(prompts=max(1.0, prompts))
         if batch + longest.prompts * each <= case.engine.max_num_batched_tokens:
             yield _Table(case, batch, mean, longest)
 

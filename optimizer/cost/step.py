@@ -6,7 +6,6 @@ and host. Steps in between run piecewise from graphs, the attention between the 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import log2
 
 from optimizer.cost.batch import Batch, fullest, is_captured, is_piecewise, rows_of
@@ -101,10 +100,10 @@ def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
     attention replica for itself.
     """
     shared = guess.first.layout.attn_dp == case.layout.attn_dp
-    own = batch if shared else replace(most, everyone=None)
+    own = batch if shared else most._replace(everyone=None)
     again = Batch(decodes=own.prompts + own.decodes, context=own.context or own.past + own.tokens)
     further = case.checked - 2
-    seconds = stations(guess.first, replace(own, distinct=None)).sum.total
+    seconds = stations(guess.first, own._replace(distinct=None)).sum.total
     if further:
         seconds += further * stations(guess.further, again).sum.total
     if guess.fusion is not None:

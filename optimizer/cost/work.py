@@ -79,8 +79,6 @@ class Work:
     """All a replica does, per rank; compared by identity, as it is made once."""
 
     kinds: tuple[LayerWork, ...]
-    attentions: tuple[AttentionWork, ...]
-    """Those of all kinds, each once."""
     shapes: tuple[StageWork, ...]
     """Stages that differ."""
     order: tuple[int, ...]
@@ -123,7 +121,6 @@ def _work(
     first = spec.runs[0].attention
     return Work(
         kinds=kinds,
-        attentions=tuple(attentions.values()),
         shapes=shapes,
         order=tuple(map(shapes.index, stages)),
         head=matrix(spec.hidden, spec.vocab / layout.tp, scheme_of(spec, layout, "head"), rates),

@@ -40,8 +40,8 @@ def test_a_prompt_is_one_replicas_so_that_others_do_not_shorten_its_attention() 
 def test_the_fullest_replica_takes_no_more_than_its_token_budget_unless_an_even_split_does() -> None:
     long = Batch(prompts=6.0, tokens=6000.0)  # a budget of 8192: a prompt and the next one's beginning
     assert fullest(shared(4), long).prompts == pytest.approx(1.5)
-    assert fullest(shared(4), replace(long, prompts=5.0)).prompts == pytest.approx(8192 / 6000)
-    assert fullest(shared(4), replace(long, prompts=1.0)).prompts == 1.0
+    assert fullest(shared(4), long._replace(prompts=5.0)).prompts == pytest.approx(8192 / 6000)
+    assert fullest(shared(4), long._replace(prompts=1.0)).prompts == 1.0
 
 
 def test_replicas_wait_for_the_fullest_of_them() -> None:

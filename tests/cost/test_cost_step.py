@@ -263,9 +263,9 @@ def test_a_step_is_never_slower_on_faster_memory_with_a_shorter_context_or_fewer
     total = step(base, batch).total
     faster = replace(base, gpu=H100.model_copy(update={"memory_bandwidth": H100.memory_bandwidth * more}))
     assert step(faster, batch).total <= total * (1 + 1e-9)
-    assert step(base, replace(batch, context=batch.context / more)).total <= total * (1 + 1e-9)
+    assert step(base, batch._replace(context=batch.context / more)).total <= total * (1 + 1e-9)
     if base.layout.attn_dp == 1:
-        assert step(base, replace(batch, decodes=batch.decodes / more)).total <= total * (1 + 1e-9)
+        assert step(base, batch._replace(decodes=batch.decodes / more)).total <= total * (1 + 1e-9)
 
 
 def test_the_price_of_a_slow_gpu_is_that_of_its_share_of_speed() -> None:
