@@ -176,6 +176,7 @@ BATCHES = st.builds(
     Batch,
     prompts=st.integers(0, 8).map(float), tokens=st.integers(1, 4096).map(float), past=st.integers(0, 4096).map(float),
     decodes=st.integers(1, 300).map(float), context=st.integers(1, 16384).map(float),
+    distinct=st.none(), everyone=st.none(),
 )  # fmt: skip
 
 
