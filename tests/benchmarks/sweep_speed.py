@@ -21,10 +21,13 @@ TOGETHER = 2
 
 
 def sweep_of(solves: int, folder: Path) -> Path:
-    """Write a sweep of about so many solves: lengths of prompts and answers on one node and on two."""
+    """Write a sweep of about so many solves: lengths of prompts and answers on two nodes and on a rack of 72 GPUs.
+
+    Loading the solver takes a second, as long as twenty solves on one node: smaller clusters would time that.
+    """
     lengths = range(1, -(-solves // 4) + 1)
     grid = {
-        "clusters": ["hgx-h200", "hgx-h200-x2"], "models": ["llama-3.1-70b"], "objectives": ["throughput", "gpus"],
+        "clusters": ["hgx-h200-x2", "gb200-nvl72"], "models": ["llama-3.1-70b"], "objectives": ["throughput", "gpus"],
         "workloads": {f"w{n}": {"isl": 256 + 64 * n, "osl": 128 + 16 * n} for n in lengths},
     }  # fmt: skip
     path = folder / "sweep.yaml"
