@@ -11,6 +11,9 @@ from optimizer.topology.classes import NodeClass
 MOST_PATTERNS = 3000
 """Beyond so many, the nodes of a class are filled one by one instead."""
 
+MOST_LOOKED = 1_000_000
+"""So many times pieces are looked at for fillings, maximal or not; each takes a look at every piece."""
+
 _SLACK = 1e-9
 
 Held = tuple[tuple[Piece, int], ...]
@@ -39,24 +42,31 @@ def patterns(node_class: NodeClass, pieces: Sequence[Piece], *, maximal: bool = 
     """
     sizes = tuple(island.size for island in node_class.islands)
     links = {name: 1.0 for piece in pieces for name, _ in piece.shares}
-    found = tuple(islice(_fill(sizes, links, tuple(pieces), (), maximal=maximal), MOST_PATTERNS + 1))
-    return found if len(found) <= MOST_PATTERNS else None
+    most = MOST_LOOKED // max(1, len(pieces))
+    looked = tuple(islice(_fill(sizes, links, tuple(pieces), (), maximal=maximal), most + 1))
+    found = tuple(filter(None, looked))
+    return found if len(looked) <= most and len(found) <= MOST_PATTERNS else None
 
 
 def _fill(
-    sizes: tuple[int, ...], links: Mapping[str, float], pieces: tuple[Piece, ...], held: Held, *, maximal: bool
-) -> Iterator[Pattern]:
-    """Yield maximal fillings: how many of the first piece, most first, then the rest."""
-    if not pieces:
-        if not maximal or not any(room(sizes, links, piece) for piece, _ in held):
-            yield Pattern(tuple((piece, n) for piece, n in held if n))
-        return
-    piece, rest = pieces[0], pieces[1:]
-    most = room(sizes, links, piece)
-    for n in range(most, -1 if rest or not maximal else most - 1, -1):
-        left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
-        free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
-        yield from _fill(left, free, rest, (*held, (piece, n)), maximal=maximal)
+    sizes: tuple[int, ...],
+    links: Mapping[str, float],
+    pieces: tuple[Piece, ...],
+    held: Held,
+    *,
+    maximal: bool,
+    start: int = 0,
+) -> Iterator[Pattern | None]:
+    """Yield fillings, None where one is not maximal, most of the first piece first; ``held``: before ``start``."""
+    for place, piece in enumerate(pieces[start:], start):
+        most = room(sizes, links, piece)
+        least = most if maximal and place == len(pieces) - 1 else 1
+        for n in range(most, max(1, least) - 1, -1):
+            left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
+            free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
+            yield from _fill(left, free, pieces, (*held, (piece, n)), maximal=maximal, start=place + 1)
+    full = not maximal or not any(room(sizes, links, piece) for piece in pieces)
+    yield Pattern(held) if full else None
 
 
 def room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:

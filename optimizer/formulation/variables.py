@@ -1,7 +1,9 @@
 """The decisions: replicas of each column, and how each class of nodes is filled."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ortools.sat.python import cp_model
 
@@ -51,13 +53,20 @@ class Decisions:
 
     def used(self, piece: Piece) -> cp_model.LinearExpr:
         """Return how many of a piece the chosen replicas need."""
-        pairs = zip(self.instance.columns, self.replicas, strict=True)
-        return cp_model.LinearExpr.sum([var * n for column, var in pairs if (n := column.pieces.count(piece))])
+        return cp_model.LinearExpr.sum([var * n for var, n in self._having.get(piece, ())])
 
     def spanning(self, piece: Piece) -> cp_model.LinearExpr:
         """Return how many chosen replicas have this piece at all."""
-        pairs = zip(self.instance.columns, self.replicas, strict=True)
-        return cp_model.LinearExpr.sum([var for column, var in pairs if piece in column.pieces])
+        return cp_model.LinearExpr.sum([var for var, _ in self._having.get(piece, ())])
+
+    @cached_property
+    def _having(self) -> dict[Piece, list[tuple[cp_model.IntVar, int]]]:
+        """The replicas of each column that has a piece, and how many of it each needs."""
+        having: dict[Piece, list[tuple[cp_model.IntVar, int]]] = {}
+        for column, var in zip(self.instance.columns, self.replicas, strict=True):
+            for piece, n in Counter(column.pieces).items():
+                having.setdefault(piece, []).append((var, n))
+        return having
 
     def classes(self) -> Iterator[tuple[int, NodeClass, Filling]]:
         """Yield each class with its number and filling."""
