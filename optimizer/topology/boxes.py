@@ -68,19 +68,22 @@ def _by_nodes(
     """Yield all orders of the nodes of every box; of a large torus only of boxes of the first size with such links."""
     unit = ranks_per_stage // per_node if ranks_per_stage % per_node == 0 else 1
     first: dict[object, Place] = {}
-    for box in _boxes(topology, found, nodes):
+    for box, orders in _boxes(topology, found, nodes, unit):
         seated = []
-        for order in _orders(box.size, box.closed, unit):
-            names = tuple(found.node_at[from_start(found, box.start, place)] for place in order)
-            classes = tuple(class_of.get(name, -1) for name in names)
-            if min(classes) < 0:
+        for order, names in orders:
+            if not all(name in class_of for name in names):
                 break
-            ranks = [place for place in order for _ in range(per_node)]
-            stages = tuple(tuple(ranks[i : i + ranks_per_stage]) for i in range(0, len(ranks), ranks_per_stage))
-            links = flows(box.size, box.closed, box.rates, stages)
+            links = flows(box.size, box.closed, box.rates, _staged(order, per_node, ranks_per_stage))
             if len(found.at) <= EVERY_BOX or first.setdefault(links, box.size) == box.size:
-                seated.append(_Seated(names, classes, links))
+                seated.append(_Seated(names, tuple(class_of[name] for name in names), links))
         yield seated
+
+
+@lru_cache(maxsize=4096)
+def _staged(order: tuple[Place, ...], per_node: int, ranks_per_stage: int) -> tuple[tuple[Place, ...], ...]:
+    """Return the place of each rank by stage."""
+    ranks = [place for place in order for _ in range(per_node)]
+    return tuple(tuple(ranks[i : i + ranks_per_stage]) for i in range(0, len(ranks), ranks_per_stage))
 
 
 def _best(seated: Sequence[_Seated]) -> Iterator[_Seated]:
@@ -116,14 +119,25 @@ def all_boxes_tried(topology: Topology) -> bool:
 # -- boxes and the order of their nodes ----------------------------------------------------------------------------
 
 
-def _boxes(topology: Topology, found: Lattice, nodes: int) -> tuple[Box, ...]:
-    """Return the boxes of so many nodes that are all there, without a broken link."""
-    key = ("boxes", nodes)
+_Ordered = tuple[Box, tuple[tuple[tuple[Place, ...], tuple[str, ...]], ...]]
+"""A box with the orders of its nodes: places seen from its start, and names."""
+
+
+def _boxes(topology: Topology, found: Lattice, nodes: int, unit: int) -> tuple[_Ordered, ...]:
+    """Return the boxes of so many nodes, without a broken link, in orders whose stages hold ``unit`` nodes each."""
+    plain, key = ("boxes", nodes), ("boxes", nodes, unit)
+    if plain not in topology.memo:
+        topology.memo[plain] = tuple(_find_boxes(found, nodes))
     if key not in topology.memo:
-        topology.memo[key] = tuple(_find_boxes(found, nodes))
+        topology.memo[key] = tuple((box, tuple(_named(found, box, unit))) for box in topology.memo[plain])
     known = topology.memo[key]
     assert isinstance(known, tuple)
     return known
+
+
+def _named(found: Lattice, box: Box, unit: int) -> Iterator[tuple[tuple[Place, ...], tuple[str, ...]]]:
+    for order in _orders(box.size, box.closed, unit):
+        yield order, tuple(found.node_at[from_start(found, box.start, place)] for place in order)
 
 
 def _find_boxes(found: Lattice, nodes: int) -> Iterator[Box]:
