@@ -201,7 +201,7 @@ def _vectors(ranks: int, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
         if ranks == 0:
             yield ()
         return
-    for first in range(min(ranks, sizes[0]), -1, -1):
+    for first in range(min(ranks, sizes[0]), max(0, ranks - sum(sizes[1:])) - 1, -1):
         for rest in _vectors(ranks - first, sizes[1:]):
             yield (first, *rest)
 

@@ -1,6 +1,6 @@
 """More GPUs: further nodes of a kind that the cluster has, or a larger node where nodes are not joined."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from optimizer.errors import InputError
@@ -13,6 +13,9 @@ from optimizer.topology.graph import build
 
 DOUBLINGS = 4
 """Up to sixteen times the nodes, or the GPUs of a node, are tried."""
+
+LARGEST_NODE = 16
+"""GPUs of a node up to which it is grown: servers of more than so many behind PCIe switches are not sold."""
 
 MOST_KINDS = 8
 """Kinds of nodes, by hardware and place, up to which a larger cluster is asked about: placements multiply with them."""
@@ -29,11 +32,14 @@ def more_gpus(asker: Asker) -> Iterator[Relaxed]:
     name = _template(cluster)
     template, nodes = cluster.templates[name], sum(map(_nodes, cluster.nodes))
     own = sum(_nodes(entry) for entry in cluster.nodes if entry.template == name)
-    ways: list[tuple[Grown, int, int, str]] = [(_with_nodes(cluster, name), nodes, template.size, f"nodes {name}")]
+    ways: list[tuple[Grown, tuple[int, ...], int, str]] = [
+        (_with_nodes(cluster, name), _steps(nodes), template.size, f"nodes {name}")
+    ]
     if cluster.fabric is None and _may_grow(template):
-        ways.append((_with_gpus(cluster, name), template.size, own, f"GPUs in each {name}"))
-    for grown, start, gpus, words in ways:
-        more = _fewest(asker, grown, start, gpus)
+        steps = tuple(more for more in _steps(template.size) if template.size + more <= LARGEST_NODE)
+        ways.append((_with_gpus(cluster, name), steps, own, f"GPUs in each {name}"))
+    for grown, steps, gpus, words in ways:
+        more = _fewest(asker, grown, steps, gpus)
         if more is not None:
             request = replace(asker.request, cluster=grown(more))
             told = f"{more} more {words if more > 1 else words.replace('nodes', 'node', 1).replace('GPUs', 'GPU', 1)}"
@@ -43,10 +49,15 @@ def more_gpus(asker: Asker) -> Iterator[Relaxed]:
             return
 
 
-def _fewest(asker: Asker, grown: Grown, start: int, gpus: int) -> int | None:
-    """Return how many more are enough: doubled until they are, then guessed from the fewest GPUs that a plan takes.
+def _steps(there: int) -> tuple[int, ...]:
+    """Return how many more make two, four, ... times as many."""
+    return tuple(there * (2**doubling - 1) for doubling in range(1, DOUBLINGS + 1))
 
-    ``start``: how many there are; ``gpus``: what each adds.
+
+def _fewest(asker: Asker, grown: Grown, steps: Iterable[int], gpus: int) -> int | None:
+    """Return how many more are enough: the first of ``steps`` that is, then guessed from the fewest GPUs of a plan.
+
+    ``gpus``: what each adds.
     """
 
     def on(more: int) -> Request:
@@ -56,7 +67,7 @@ def _fewest(asker: Asker, grown: Grown, start: int, gpus: int) -> int | None:
         return asker.may_ask("gpus") and asker.works(on(more), asker.prices)
 
     few = 0
-    for enough in (start * (2**doubling - 1) for doubling in range(1, DOUBLINGS + 1)):
+    for enough in steps:
         if _kinds(grown(enough)) > MOST_KINDS:
             asker.skipped["gpus"] = None
             return None
