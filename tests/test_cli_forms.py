@@ -10,7 +10,7 @@ import handmade
 import pytest
 
 from optimizer import pipeline
-from optimizer.cli import run
+from optimizer.cli import output, run
 from optimizer.report.records import plan_text
 
 
@@ -88,3 +88,9 @@ def test_gpus_that_the_engine_does_not_run_on_stay_idle_and_the_plan_says_so(
     cluster.write_text("name: two\nnodes: [{name: a, template: hgx-h200}, {name: b, template: mi300x-8}]\n")
     assert run(["--quiet", "solve", str(cluster), "llama-3.2-1b", "--engine", "trtllm", "--max-gpus", "1"]) == 0
     assert "trtllm 1.2.0 does not run on mi300x (cdna3)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_quiet_command_does_not_silence_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-q", "presets", "gpus"]) == 0
+    output.progress("told")
+    assert capsys.readouterr().err == "tpopt: told\n"

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from contextvars import copy_context
+from functools import partial
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -50,7 +52,8 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 answer, 1 infeasible, 2 wrong input, 3 no answer, 70 our bug."""
     asked = [argument for argument in arguments if argument in ("--quiet", "-q")][:1]
     rest = [argument for argument in arguments if argument not in ("--quiet", "-q")]
-    return exit_code_of(lambda: app([*asked, *rest], prog_name="tpopt"), debug="--debug" in arguments)
+    command = partial(exit_code_of, lambda: app([*asked, *rest], prog_name="tpopt"), debug="--debug" in arguments)
+    return copy_context().run(command)  # what one command is told to leave out, the next one tells
 
 
 def main() -> NoReturn:
