@@ -7,7 +7,12 @@
   - InfeasibleError   the input is right, nothing fits       exit 1, carries the nearest miss
   - NoAnswerError     stopped before any answer was known    exit 3
   - VerificationError the checker disagrees with the solver  exit 70, a bug of ours
+* Stopped             the user's Ctrl-C                      exit 3; no error, so that no question on the way answers it
 """
+
+
+class Stopped(BaseException):
+    """The user wants what is known by now."""
 
 
 class TpoptError(Exception):

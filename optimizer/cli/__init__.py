@@ -12,6 +12,7 @@ import typer
 from optimizer import __version__
 from optimizer.cli import catalogue, curves, deploy, measured, output, planning, reporting, sweeping, telling, topology
 from optimizer.cli.edge import collect_garbage_rarely, exit_code_of
+from optimizer.errors import Stopped
 
 app = typer.Typer(
     name="tpopt",
@@ -67,6 +68,4 @@ def main() -> NoReturn:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    from optimizer.errors import NoAnswerError
-
-    raise NoAnswerError("stopped by the user before an answer was known")
+    raise Stopped

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from optimizer import __version__
-from optimizer.errors import InfeasibleError, NoAnswerError, TpoptError, VerificationError
+from optimizer.errors import InfeasibleError, NoAnswerError, Stopped, TpoptError, VerificationError
 
 BUG = 70
 RARELY = (200_000, 50, 50)
@@ -34,6 +34,9 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else 0
         return READER_LEFT if code == 1 else code  # click's only 1; ours, infeasible, is an error below
+    except Stopped:
+        typer.echo("tpopt: no answer: stopped by the user before an answer was known", err=True)
+        return NoAnswerError.exit_code
     except TpoptError as error:
         _tell(error)
         if debug:

@@ -11,7 +11,7 @@ import typer
 
 from optimizer.cli import output
 from optimizer.cli.options import DebugOption, JsonOption
-from optimizer.errors import InputError, NoAnswerError
+from optimizer.errors import InputError, NoAnswerError, Stopped
 
 if TYPE_CHECKING:
     from optimizer.grid import Cell, Result
@@ -111,7 +111,7 @@ class _Solves:
                     output.write(file, json_text.dumps(result, indent=1) + "\n")
                     known[file] = result
                     step()
-        except (KeyboardInterrupt, NoAnswerError) as stopped:
+        except (KeyboardInterrupt, Stopped) as stopped:
             kept = f"{len(known)} of {len(self.files)} solves are kept in {self.files[0].parent}"
             raise NoAnswerError(f"stopped: {kept}; the same command goes on from there") from stopped
         return [known[file] for file in self.files]

@@ -14,7 +14,7 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
-from optimizer.errors import NoAnswerError
+from optimizer.errors import Stopped
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.integers import LARGEST
 
@@ -197,7 +197,7 @@ class Search:
         try:
             while not done.wait(TELL_EVERY_S):
                 self.progress(news.line)
-        except (KeyboardInterrupt, NoAnswerError):
+        except (KeyboardInterrupt, Stopped):
             solver.stop_search()
             done.wait()  # not Thread.join: once a signal has interrupted it, it no longer waits
             if not self.limits.anytime:

@@ -45,7 +45,7 @@ def solve(request: Request, progress: Progress = silent, prices: Known | None = 
     """
     from optimizer.formulation.solve import Limits, choose
     from optimizer.pipeline.faults import with_fault_costs
-    from optimizer.pipeline.planned import planned
+    from optimizer.pipeline.planned import kept
 
     clock = _Clock()
     with clock("price"):
@@ -56,7 +56,7 @@ def solve(request: Request, progress: Progress = silent, prices: Known | None = 
     if choice is None:
         raise _unmet(request, known)
     with clock("seat and verify"):
-        plan = planned(request, known, choice)
+        plan = kept(request, known, choice, progress)
     if request.faults and request.cluster.overrides:
         left = math.inf if request.time_limit_s is None else request.time_limit_s - sum(clock.seconds.values())
         with clock("faults"):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from optimizer.errors import InfeasibleError, NoAnswerError
+from optimizer.errors import InfeasibleError, NoAnswerError, Stopped
 from optimizer.formulation.objectives import value
 from optimizer.formulation.solve import Limits, choose
 from optimizer.inputs.cluster import Match, Override, Torus
@@ -57,7 +57,10 @@ def with_fault_costs(
     room = max(1, MOST_SHAPES // len(known.shapes))
     progress(f"{_count(broken)}: solving again without {'it' if len(broken) == 1 else 'them'}")
     end = time.monotonic() + seconds_left
-    told = tuple(_costs(request, known, plan, repairs[: min(room, MOST + 1)], end))
+    try:
+        told = tuple(_costs(request, known, plan, repairs[: min(room, MOST + 1)], end))
+    except (KeyboardInterrupt, Stopped):
+        return _noted(plan, f"what {_count(broken)} cost is not told: stopped by the user")
     plan = plan.model_copy(update={"faults": told})
     if len(told) == len(repairs) or (told and told[0].harmless and len(repairs) > 1):
         return plan

@@ -1,15 +1,16 @@
 """From a choice to a plan: seats, totals, candidates, provenance, verification."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from optimizer.errors import VerificationError
+from optimizer.errors import Stopped, VerificationError
 from optimizer.formulation.candidates import candidates
 from optimizer.formulation.readback import engines_of, objective_of, replica_of
 from optimizer.formulation.seating import Seated, seat
 from optimizer.formulation.solve import Choice
 from optimizer.pipeline.prepare import Prepared
 from optimizer.pipeline.provenance import STOPPED, provenance
-from optimizer.pipeline.request import Request
+from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.survival import survival_of
 from optimizer.pipeline.totals import totals_of
 from optimizer.plan import Inputs, Plan, Replica, Survival
@@ -27,6 +28,15 @@ def _survival(request: Request, known: Prepared, replicas: Sequence[Replica]) ->
 def _order(seated: Seated) -> tuple[int, bool]:
     """Return the place of a replica in the plan: by model, prompts before answers."""
     return seated.column.service, seated.column.role == "decode"
+
+
+def kept(request: Request, known: Prepared, choice: Choice, progress: Progress) -> Plan:
+    """Return the plan of a choice, verified, with every layout by itself beside it unless the user stops that."""
+    try:
+        return planned(request, known, choice)
+    except (KeyboardInterrupt, Stopped):
+        progress("stopped: the plan is kept, other layouts are left out")
+        return planned(request, known, replace(choice, interrupted=True), alternatives=False)
 
 
 def planned(request: Request, known: Prepared, choice: Choice, *, alternatives: bool = True) -> Plan:
