@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,15 @@ TOGETHER = 2
 """Solves that one worker does in a row in this grid: two objectives on the same prices."""
 
 
-def sweep_of(solves: int, folder: Path) -> Path:
-    """Write a sweep of about so many solves: lengths of prompts and answers on two nodes and on a rack of 72 GPUs.
+GRIDS = (("hgx-h200", "hgx-h200-x2"), ("hgx-h200-x2", "gb200-nvl72"))
+"""Clusters of each sweep. Loading the solver takes a second, as long as twenty solves on one node."""
 
-    Loading the solver takes a second, as long as twenty solves on one node: smaller clusters would time that.
-    """
+
+def sweep_of(clusters: Sequence[str], solves: int, folder: Path) -> Path:
+    """Write a sweep of about so many solves: lengths of prompts and answers on two clusters."""
     lengths = range(1, -(-solves // 4) + 1)
     grid = {
-        "clusters": ["hgx-h200-x2", "gb200-nvl72"], "models": ["llama-3.1-70b"], "objectives": ["throughput", "gpus"],
+        "clusters": list(clusters), "models": ["llama-3.1-70b"], "objectives": ["throughput", "gpus"],
         "workloads": {f"w{n}": {"isl": 256 + 64 * n, "osl": 128 + 16 * n} for n in lengths},
     }  # fmt: skip
     path = folder / "sweep.yaml"
@@ -73,14 +75,14 @@ def killed(grid: Path, out: Path, jobs: int, after_s: float) -> int:
     return len(list(Path(f"{out}.solves").glob("*.json")))
 
 
-def main(solves: int = 200, jobs: int = 2) -> None:
+def timed(clusters: Sequence[str], solves: int, jobs: int) -> None:
     """Print speed-up and what a kill in the middle costs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        grid = sweep_of(solves, folder)
+        grid = sweep_of(clusters, solves, folder)
         alone, shared = spent(grid, folder / "one.csv", 1), spent(grid, folder / "all.csv", jobs)
-        sys.stdout.write(f"{solves} solves: {alone.wall_s:.1f} s one by one, {shared.wall_s:.1f} s with {jobs} ")
-        sys.stdout.write(f"at a time: {alone.wall_s / shared.wall_s:.2f} x\n")
+        sys.stdout.write(f"{', '.join(clusters)}: {solves} solves: {alone.wall_s:.1f} s one by one, ")
+        sys.stdout.write(f"{shared.wall_s:.1f} s with {jobs} at a time: {alone.wall_s / shared.wall_s:.2f} x\n")
         serial = spent(grid, folder / "all.csv", jobs)  # nothing is left: what is read, and how results are told
         idle_s = shared.on_idle_cores(serial.cpu_s, jobs, solves)
         sys.stdout.write(
@@ -94,6 +96,12 @@ def main(solves: int = 200, jobs: int = 2) -> None:
             (folder / "cut.csv").read_bytes() == (folder / "one.csv").read_bytes() == (folder / "all.csv").read_bytes()
         )
         sys.stdout.write(f"killed with {left} solves done, {again.wall_s:.1f} s to finish; results equal: {same}\n")
+
+
+def main(solves: int = 200, jobs: int = 2) -> None:
+    """Print each sweep's figures."""
+    for clusters in GRIDS:
+        timed(clusters, solves, jobs)
 
 
 if __name__ == "__main__":
