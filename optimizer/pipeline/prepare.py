@@ -100,23 +100,12 @@ def prepare(
         for market in markets(request, cluster, number, service, every_point=every_point)
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
-    loads = tuple(Load(service.workload, service.weight) for service in request.services)
-    columns = with_partners(in_pairs(columns_of(topology, classes, every, _prices(request))), loads)
+    columns = with_partners(in_pairs(columns_of(topology, classes, every, _prices(request))), _loads(request))
     for number in range(len(request.services)):
         if not any(column.service == number for column in columns):
             own = [offer for offer in offers if offer.market.service == number]
             raise _inadmissible(own, cluster, usable, unknown) if told else InfeasibleError("nothing is admissible")
-    instance = Instance(
-        classes=classes,
-        columns=columns,
-        loads=loads,
-        objective=request.objective,
-        max_gpus=request.max_gpus,
-        replicas=request.fix.get("dp"),
-        then=request.then,
-        survive=request.survive,
-        own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
-    )
+    instance = _instance(request, topology, classes, columns)
     tried = {t: [layout for offer in offers for layout in offer.tried.get(t, ())] for t in usable}
     return Prepared(
         topology=topology,
@@ -133,6 +122,27 @@ def prepare(
         ),
         prices=prices,
     )
+
+
+def _instance(
+    request: Request, topology: Topology, classes: tuple[NodeClass, ...], columns: tuple[Column, ...]
+) -> Instance:
+    """Return what may be chosen of all columns."""
+    return Instance(
+        classes=classes,
+        columns=columns,
+        loads=_loads(request),
+        objective=request.objective,
+        max_gpus=request.max_gpus,
+        replicas=request.fix.get("dp"),
+        then=request.then,
+        survive=request.survive,
+        own_nics=tuple(_own_nics(topology, c.nodes[0]) for c in classes) if request.survive == "nic" else (),
+    )
+
+
+def _loads(request: Request) -> tuple[Load, ...]:
+    return tuple(Load(service.workload, service.weight) for service in request.services)
 
 
 def asked_with(known: Prepared, workload: WorkloadSpec) -> Prepared:
