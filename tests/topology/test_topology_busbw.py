@@ -1,17 +1,14 @@
 """Bandwidth of any set of GPUs: published machines, and the exact optimality bound on random fabrics."""
 
 import random
-from itertools import combinations
 from typing import Any
 
-import networkx as nx
 import pytest
-from networkx.algorithms.flow import preflow_push
+from exact_bounds import exact
 from topology_cases import HGX, PCIE, fault, on, topology
 
-from optimizer.topology.busbw import _wires, busbw, cuts, point_to_point
+from optimizer.topology.busbw import busbw, cuts, point_to_point
 from optimizer.topology.graph import Topology
-from optimizer.topology.reach import reach
 
 RAILS = {"kind": "rail-clos"}
 
@@ -106,20 +103,6 @@ def random_fabric(chance: random.Random) -> Topology:
             fault("down", node=node, nic=nic),
         ]))  # fmt: skip
     return topology(template, 3, fabric=fabric, overrides=faults)
-
-
-def exact(found: Topology, gpus: list[str]) -> tuple[float, float, float]:
-    """Return ring, optimum and all-to-all from every division of the set, each contracted by max-flow."""
-    wires = nx.DiGraph(_wires(found, tuple(reach(found, gpu) for gpu in gpus)))
-    n, rows = len(gpus), []
-    for size in range(1, n):
-        for inside in combinations(gpus, size):
-            ends = nx.DiGraph(wires)
-            ends.add_edges_from(("from", gpu) if gpu in inside else (gpu, "to") for gpu in gpus)
-            rows.append((size, nx.maximum_flow_value(ends, "from", "to", flow_func=preflow_push)))
-    most = max(size / rate for size, rate in rows)
-    most_all_to_all = max(size * (n - size) / rate for size, rate in rows)
-    return min(rate for _, rate in rows), (n - 1) / most, (n - 1) / most_all_to_all
 
 
 def agrees(seed: int, sizes: tuple[int, ...]) -> bool:

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 import pytest
-from test_topology_busbw import exact
+from exact_bounds import exact
 from tori import torus
 
 from optimizer.errors import InputError, NoPathError
