@@ -11,16 +11,19 @@ from statistics import fmean
 from typing import Literal
 
 from optimizer.errors import InputError
-from optimizer.inputs.calibration import Host, HostFigures
-from optimizer.validation import Errors, Prediction, Row, Validation, summary
+from optimizer.inputs import presets
+from optimizer.inputs.calibration import Calibration, Host, HostFigures, on_host
+from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.model import ModelSpec
+from optimizer.validation import Errors, Prediction, Row, Validation, summary, validate
 
 Figure = Literal["launch", "piece"]
 FIGURES: tuple[Figure, ...] = ("launch", "piece")
 FACTORS = tuple(exp(step / 20) for step in range(-24, 33))
 """Of a shipped figure: 0.3 to 5 times, in steps of 5 %."""
 
-Price = Callable[[Sequence[Row], HostFigures | None], Validation]
-"""Prices rows on the host that ships, or on one with other figures."""
+LoadModel = Callable[[str], ModelSpec]
+"""Reads the model that a row names."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,34 @@ class _Row:
     """The same by factor, for the one figure that its prediction hangs on."""
 
 
-def fit(rows: Sequence[Row], host_of: Callable[[Row], Host], price: Price) -> HostFit:
+def shipped_host(row: Row) -> Host:
+    """Return the host that ships for the GPU of a row."""
+    return presets.load_calibration(presets.load_gpu(row["gpu"])).host
+
+
+def priced(rows: Sequence[Row], load_model: LoadModel, figures: HostFigures | None = None) -> Validation:
+    """Return rows priced on the host that ships for their GPU, or on one with other figures."""
+
+    def calibration(gpu: GpuSpec) -> Calibration:
+        fits = presets.load_calibration(gpu)
+        return fits if figures is None else on_host(fits, figures)
+
+    return validate(
+        rows, load_model=load_model, load_gpu=presets.load_gpu, load_engine=presets.load_engine,
+        load_calibration=calibration,
+    )  # fmt: skip
+
+
+def fit(rows: Sequence[Row], load_model: LoadModel) -> HostFit:
     """Return the figures that meet the first tokens among ``rows`` best: least mean |log(predicted / measured)|.
 
-    ``host_of`` a row is the host that ships for its GPU. InputError when no first token can be priced.
+    InputError when no first token can be priced.
     """
     asked = [row for row in rows if row.get("metric") == "ttft"]
     if not asked:
         raise InputError(f"metric: no row is ttft, which tells of the host; {_REMEDY}")
-    host = host_of(asked[0])
-    found, unpriced = _tried(asked, host, price)
+    host = shipped_host(asked[0])
+    found, unpriced = _tried(asked, host, load_model)
     if not found:
         raise InputError(f"no first token can be priced: {unpriced[0].reason}; {_REMEDY}")
     chosen = _best(found)
@@ -74,10 +95,10 @@ def fit(rows: Sequence[Row], host_of: Callable[[Row], Host], price: Price) -> Ho
 _REMEDY = "measure single prompts of 16 to 2,048 tokens on an idle engine"
 
 
-def _tried(asked: Sequence[Row], host: Host, price: Price) -> tuple[list[_Row], tuple[Prediction, ...]]:
+def _tried(asked: Sequence[Row], host: Host, load_model: LoadModel) -> tuple[list[_Row], tuple[Prediction, ...]]:
     """Return the rows that have a price, at every figure, and those that have none."""
-    shipped = price(asked, None)
-    tables = {name: [_ratios(price(asked, _stated(host, name, by))) for by in FACTORS] for name in FIGURES}
+    shipped = priced(asked, load_model)
+    tables = {name: [_ratios(priced(asked, load_model, _stated(host, name, by))) for by in FACTORS] for name in FIGURES}
     found = []
     for index, (row, ratio) in enumerate(zip(asked, _ratios(shipped), strict=True)):
         if ratio is None:

@@ -1,6 +1,5 @@
 """validate: predictions beside measurements. calibrate: what measured first tokens say of their host."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -57,28 +56,12 @@ def calibrate(
 ) -> None:
     """Fit a host to measured first tokens: what a cluster file states as host."""
     from optimizer.host_fit import fit
-    from optimizer.inputs import presets, read
-    from optimizer.inputs.calibration import Calibration, HostFigures, on_host
-    from optimizer.inputs.gpu import GpuSpec
+    from optimizer.inputs import read
     from optimizer.report import records
     from optimizer.report.measured import host
-    from optimizer.validation import Row, Validation
-    from optimizer.validation import validate as price_rows
-
-    load_model = lru_cache(read.read_model)
-
-    def price(rows: Sequence[Row], figures: HostFigures | None) -> Validation:
-        def calibration(gpu: GpuSpec) -> Calibration:
-            fits = presets.load_calibration(gpu)
-            return fits if figures is None else on_host(fits, figures)
-
-        return price_rows(
-            rows, load_model=load_model, load_gpu=presets.load_gpu, load_calibration=calibration,
-            load_engine=presets.load_engine,
-        )  # fmt: skip
 
     _, rows = read.read_measurements(measurements, NEEDED)
-    found = fit(rows, lambda row: presets.load_calibration(presets.load_gpu(row["gpu"])).host, price)
+    found = fit(rows, lru_cache(read.read_model))
     if json:
         output.answer(records.json_text(records.host_record(found)))
     else:

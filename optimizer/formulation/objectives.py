@@ -137,15 +137,16 @@ def _watts(column: Column) -> float:
 
 def _least(decisions: Decisions, amount: Callable[[Column], float]) -> Goal:
     instance = decisions.instance
-    quantum = exact_quantum(map(amount, instance.whole.columns))
+    quantum, quanta = _in_quanta(instance, amount)
     off = max(abs(gain(amount(c), quantum) * quantum - amount(c)) for c in instance.whole.columns)
     hidden = -off * max(instance.whole.most)
-    return Goal(_weighted(decisions, _in_quanta(instance, amount)), lambda n: n * quantum, hidden)
+    return Goal(_weighted(decisions, quanta), lambda n: n * quantum, hidden)
 
 
-def _in_quanta(instance: Instance, amount: Callable[[Column], float]) -> list[int]:
+def _in_quanta(instance: Instance, amount: Callable[[Column], float]) -> tuple[float, list[int]]:
+    """Return the step that an amount is counted in, and how many of them each column has."""
     quantum = exact_quantum(map(amount, instance.whole.columns))
-    return [gain(amount(column), quantum) for column in instance.columns]
+    return quantum, [gain(amount(column), quantum) for column in instance.columns]
 
 
 def additive_weights(instance: Instance) -> list[int] | None:
@@ -154,9 +155,9 @@ def additive_weights(instance: Instance) -> list[int] | None:
         case "gpus":
             return [column.gpus for column in instance.columns]
         case "cost":
-            return _in_quanta(instance, _price)
+            return _in_quanta(instance, _price)[1]
         case "energy":
-            return _in_quanta(instance, _watts)
+            return _in_quanta(instance, _watts)[1]
         case _:
             return None
 

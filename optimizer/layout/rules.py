@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import ceil
+from typing import TypeVar
 
 from optimizer.inputs.identity import Same
 from optimizer.inputs.model import (
@@ -24,6 +25,8 @@ _VOCAB_ALIGNMENT = 64  # vLLM pads the vocabulary to it before TP cuts it
 _SCALE_BLOCKS: dict[Scheme, int] = {"fp8-block": 128, "int4": 128, "nvfp4": 16}
 _KEPT_ONLINE = Quantization(scheme="fp8").kept
 
+T = TypeVar("T")
+
 Rule = Callable[[ModelSpec, Layout, EngineName], str | None]
 """Says why an engine refuses the layout for the model, None when it does not."""
 
@@ -35,11 +38,7 @@ def kinds(model: ModelSpec) -> tuple[Attention, ...]:
 
 @lru_cache(maxsize=64)
 def _attentions(model: Same[ModelSpec]) -> tuple[Attention, ...]:
-    found: list[Attention] = []
-    for run in model.value.runs:
-        if run.attention not in found:
-            found.append(run.attention)
-    return tuple(found)
+    return _each_once(run.attention for run in model.value.runs)
 
 
 def _blocks(model: ModelSpec) -> tuple[FeedForward, ...]:
@@ -48,10 +47,14 @@ def _blocks(model: ModelSpec) -> tuple[FeedForward, ...]:
 
 @lru_cache(maxsize=64)
 def _feed_forwards(model: Same[ModelSpec]) -> tuple[FeedForward, ...]:
-    found: list[FeedForward] = []
-    for run in model.value.runs:
-        if run.feed_forward not in found:
-            found.append(run.feed_forward)
+    return _each_once(run.feed_forward for run in model.value.runs)
+
+
+def _each_once(parts: Iterable[T]) -> tuple[T, ...]:
+    found: list[T] = []
+    for part in parts:
+        if part not in found:
+            found.append(part)
     return tuple(found)
 
 

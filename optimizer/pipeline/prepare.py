@@ -176,7 +176,8 @@ def _offer(
     prices: Known,
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
-    usable = runnable(market, _usable(topology))
+    there = _usable(topology)
+    usable = runnable(market, there)
     tried = {t: _layouts(request, market.role, _largest(request, market, t, n), labels) for t, n in usable.items()}
     if not any(tried.values()):
         raise refused(request, labels, max(usable.values()))
@@ -188,7 +189,7 @@ def _offer(
         raise InputError(unknown.notes()[0])
     what = "" if market.role == "both" else f" for {market.role}"
     progress(f"{request.model.name}: {len(priced)} shapes of {sum(map(len, tried.values()))} layouts priced{what}")
-    idle = tuple(said for gpu_type in sorted(_usable(topology)) if (said := market.refuses(gpu_type)))
+    idle = tuple(said for gpu_type in sorted(there) if (said := market.refuses(gpu_type)))
     if len(usable) == 1:
         return _Offer(market, tried, priced, idle)
     most = min(sum(usable.values()), LARGEST_SOUGHT, request.max_gpus or LARGEST_SOUGHT)

@@ -27,11 +27,9 @@ from pathlib import Path
 
 import fit_tables
 
-from optimizer.host_fit import HostFit, fit
+from optimizer.host_fit import HostFit, fit, priced
 from optimizer.inputs import presets
-from optimizer.inputs.calibration import Calibration, Host, HostFigures, on_host
-from optimizer.inputs.gpu import GpuSpec
-from optimizer.validation import Row, Validation, validate
+from optimizer.validation import Row, Validation
 
 DATA = Path(__file__).parent / "data"
 
@@ -50,7 +48,7 @@ class Measured:
 
     def fitted(self) -> HostFit:
         """Return the host in two figures."""
-        return fit(self.rows, shipped, price)
+        return fit(self.rows, presets.load_model)
 
 
 def hosts() -> tuple[Measured, ...]:
@@ -72,22 +70,9 @@ def _kind(run: str) -> str:
     )
 
 
-def shipped(row: Row) -> Host:
-    """Return the host that ships for the GPU of a row."""
-    return presets.load_calibration(presets.load_gpu(row["gpu"])).host
-
-
-def price(rows: Sequence[Row], figures: HostFigures | None = None) -> Validation:
-    """Return rows priced on the host that ships, or on one that is stated."""
-
-    def calibration(gpu: GpuSpec) -> Calibration:
-        fits = presets.load_calibration(gpu)
-        return fits if figures is None else on_host(fits, figures)
-
-    return validate(
-        rows, load_model=presets.load_model, load_gpu=presets.load_gpu, load_engine=presets.load_engine,
-        load_calibration=calibration,
-    )  # fmt: skip
+def price(rows: Sequence[Row]) -> Validation:
+    """Return rows priced on the host that ships."""
+    return priced(rows, presets.load_model)
 
 
 def table() -> list[str]:
