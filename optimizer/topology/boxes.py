@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice, product
+from math import prod
 from operator import ge
 
 from optimizer.topology.classes import NodeClass, joins_nodes
 from optimizer.topology.fabrics import Place
 from optimizer.topology.footprints import FEW, Footprint, Parts, fillings_of, footprints, part_sizes_of, slots_of
 from optimizer.topology.graph import Topology
-from optimizer.topology.lattice import Box, Carried, Lattice, box_around, flows, from_start, lattice, volume
+from optimizer.topology.lattice import Box, Carried, Lattice, box_around, flows, from_start, lattice
 
 EVERY_BOX = 64
 """Up to so many nodes of a torus boxes may begin at any of them; beyond, at multiples of their lengths."""
@@ -177,7 +178,7 @@ def _orders(size: Place, closed: tuple[bool, ...], unit: int) -> tuple[tuple[Pla
 
     Stages are boxes themselves, in snake order; each is like the one before it, or its mirror image.
     """
-    if unit in (1, volume(size)):
+    if unit in (1, prod(size)):
         return (ring(size, closed),)
     found: list[tuple[Place, ...]] = []
     for part in _sizes(size, unit):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, pairwise, product
+from math import prod
 
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.cluster import Torus
@@ -101,21 +102,13 @@ def carried(topology: Topology, stages: Sequence[Sequence[str]], *, whole: bool 
     places = {name: found.at[name] for name in names}
     box = box_around(found, places.values())
     told = f"cluster {topology.cluster.name}: {', '.join(names)}"
-    if whole and volume(box.size) != len(names):
+    if whole and prod(box.size) != len(names):
         raise NoPathError(f"{told} are no box of neighbours on the torus")
     if min(box.rates) <= 0:
         raise NoPathError(f"{told}: a link of the torus between them is down; place the ranks elsewhere")
     inside = {name: relative(found, box, place) for name, place in places.items()}
     ranks = tuple(tuple(inside[topology.gpu(gpu).node] for gpu in stage) for stage in stages)
     return flows(box.size, box.closed, box.rates, ranks)
-
-
-def volume(size: Place) -> int:
-    """Return the nodes of a box."""
-    nodes = 1
-    for length in size:
-        nodes *= length
-    return nodes
 
 
 # -- boxes ---------------------------------------------------------------------------------------------------------
@@ -268,7 +261,7 @@ def divisions(found: Lattice, nodes: Sequence[str]) -> Iterator[frozenset[str]]:
         return
     box = box_around(found, (found.at[node] for node in nodes))
     seen = {node: relative(found, box, found.at[node]) for node in nodes}
-    if volume(box.size) <= MOST_CORNERS:
+    if prod(box.size) <= MOST_CORNERS:
         corners: Iterable[Place] = product(*(range(1, length + 1) for length in box.size))
     else:
         corners = ((*box.size[:d], n, *box.size[d + 1 :]) for d, own in enumerate(box.size) for n in range(1, own))
