@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from math import inf
 
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.batch import Batch
 from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
+from optimizer.cost.enough import Carried
 from optimizer.cost.estimate import estimate
 from optimizer.cost.memory import ledger
 from optimizer.cost.options import (
@@ -55,6 +57,8 @@ class Market:
     batching: Batching = DEFAULT_BATCHING
     only_rates: bool = False
     """Whether nothing but the most requests/s of each replica counts, so that other points need no price."""
+    enough_per_s: float = inf
+    """Requests/s of which more count for nothing, while fewer GPUs do: seats that only give more need no price."""
 
     def case(
         self, layout: Layout, gpu_type: str, paths: Wiring, concurrency: int, batched_tokens: int | None = None
@@ -183,31 +187,45 @@ def shapes(
     unknown: Callable[[UnknownRateError, Footprint], None],
     prices: Prices | None = None,
 ) -> Iterator[Shape]:
-    """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type.
+    """Yield all shapes in a fixed order; ``layouts`` are those to try on each GPU type, fewest GPUs first.
 
     ``prices`` are those of the same market on other seats; those that are missed are added. Seats that need a bandwidth
     that nobody gave are told to ``unknown`` and left out; so are those without a way for KV where the role needs one,
-    untold.
+    untold. Where fewer of its GPUs carry enough, a layout has its first seats alone, and none over several nodes.
     """
     prices = {} if prices is None else prices
-    near = 0
+    near, carried, seated = 0, Carried(), set[tuple[Layout, str]]()
+    for footprint, same_degrees in _seats(topology, classes, layouts):
+        ample = carried.on_fewer(footprint) >= market.enough_per_s
+        if ample and len(footprint.slots) > 1:
+            continue
+        for share, seats, paths, reserved in ways(topology, classes, footprint, market.role, unknown):
+            for layout in same_degrees:
+                key = (layout, footprint.gpu_type, paths)
+                if (ample and key[:2] in seated) or misseated(topology, seats, layout, paths.group):
+                    continue
+                if not _is_known(market, prices, key):
+                    prices[key] = _points(market, *key, prices, near)
+                priced = prices[key]
+                if priced is None:
+                    continue
+                seated.add(key[:2])
+                carried.learn(footprint, reserved, priced)
+                near = priced.admissible[-1].concurrency if priced.admissible else near
+                yield Shape(
+                    layout, footprint, share, seats, reserved, priced.admissible, priced.miss,
+                    market.service, market.role,
+                )  # fmt: skip
+
+
+def _seats(
+    topology: Topology, classes: Sequence[NodeClass], layouts: Mapping[str, Sequence[Layout]]
+) -> Iterator[tuple[Footprint, list[Layout]]]:
+    """Yield where replicas can sit, each with the layouts that need such seats."""
     for gpu_type, admissible in layouts.items():
         for (ranks, stages), same_degrees in _by_degrees(admissible).items():
             for footprint in every_footprint(topology, classes, gpu_type, ranks, stages):
-                for share, seats, paths, reserved in ways(topology, classes, footprint, market.role, unknown):
-                    for layout in same_degrees:
-                        if misseated(topology, seats, layout, paths.group):
-                            continue
-                        key = (layout, gpu_type, paths)
-                        if not _is_known(market, prices, key):
-                            prices[key] = _points(market, layout, gpu_type, paths, prices, near)
-                        priced = prices[key]
-                        if priced is not None:
-                            near = priced.admissible[-1].concurrency if priced.admissible else near
-                            yield Shape(
-                                layout, footprint, share, seats, reserved, priced.admissible, priced.miss,
-                                market.service, market.role,
-                            )  # fmt: skip
+                yield footprint, same_degrees
 
 
 def _is_known(market: Market, prices: Prices, key: tuple[Layout, str, Wiring]) -> bool:

@@ -68,7 +68,7 @@ def compare(
     request: Request, labels: Sequence[str] | None = None, progress: Progress = silent
 ) -> tuple[Candidate, ...]:
     """Return every admissible layout (or those named, such as "tp4pp2") by itself, best first."""
-    known = prepare(request, progress, labels)
+    known = prepare(request, progress, labels, any_rate=True)
     return candidates(known.instance, known.shapes, known.columns)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import inf
 
 from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, Batching
 from optimizer.cost.shapes import Market
@@ -35,13 +36,17 @@ def runnable(market: Market, usable: Mapping[str, int]) -> dict[str, int]:
 
 
 def markets(
-    request: Request, cluster: ClusterSpec, number: int, service: Service, *, every_point: bool
+    request: Request, cluster: ClusterSpec, number: int, service: Service, *, every_point: bool, any_rate: bool
 ) -> Iterator[Market]:
-    """Yield what one model is priced from, by role; ``every_point``: points that the question cannot need too."""
+    """Yield what one model is priced from, by role.
+
+    ``every_point``: points that the question cannot need too; ``any_rate``: seats that its rate cannot need too.
+    """
     load = service.workload
+    only_rates = not every_point and _only_rates_count(request, load)
     market = replace(
         market_of(cluster, service.model, load), service=number, batching=_batching(request, load),
-        only_rates=not every_point and _only_rates_count(request, load),
+        only_rates=only_rates, enough_per_s=inf if any_rate or not only_rates else _enough_per_s(request, load),
     )  # fmt: skip
     yield from (replace(market, role=role) for role in load.roles)
 
@@ -50,6 +55,18 @@ def _only_rates_count(request: Request, load: WorkloadSpec) -> bool:
     """Whether of the points of a replica none but that of most requests/s can be of use (see formulation/dominance)."""
     by_clients = load.concurrency is not None and load.request_rate is None
     return load.roles == ("both",) and not by_clients and not _seeks_latency(request)
+
+
+def _enough_per_s(request: Request, load: WorkloadSpec) -> float:
+    """Return the requests/s of one model beyond which a plan gets better by fewer GPUs alone, where only rates count.
+
+    Not where spare replicas have a use or their number is given, nor where a GPU costs nothing.
+    """
+    free = not all(amount for amount, _ in request.cluster.prices.values())
+    unpaid = free and "cost" in (request.objective, *request.then)
+    if load.request_rate is None or request.survive is not None or "dp" in request.fix or unpaid:
+        return inf
+    return load.request_rate
 
 
 def _seeks_latency(request: Request) -> bool:

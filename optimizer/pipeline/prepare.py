@@ -81,12 +81,14 @@ def prepare(
     *,
     told: bool = True,
     every_point: bool = False,
+    any_rate: bool = False,
 ) -> Prepared:
     """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point.
 
     ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
     ``told``: whether that error says what is near, which may take longer than all prices. ``every_point``: whether
-    points are priced that this question cannot need, for others asked of the answer.
+    points are priced that this question cannot need, for others asked of the answer. ``any_rate``: whether the answer
+    is asked of other request rates, or of layouts that no plan needs.
     """
     _refuse_open_survival(request)
     cluster = without(request.cluster, request.exclude)
@@ -97,7 +99,7 @@ def prepare(
     offers = [
         _offer(request.of(number), topology, classes, market, labels, progress, unknown, prices)
         for number, service in enumerate(request.services)
-        for market in markets(request, cluster, number, service, every_point=every_point)
+        for market in markets(request, cluster, number, service, every_point=every_point, any_rate=any_rate)
     ]
     every = tuple(shape for offer in offers for shape in offer.shapes)
     columns = with_partners(in_pairs(columns_of(topology, classes, every, _prices(request))), _loads(request))
