@@ -10,7 +10,7 @@ from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, ModelSpec
 from optimizer.inputs.workload import EngineChoice, WorkloadSpec
 from optimizer.layout import Layout, split_layers
 from optimizer.pipeline.markets import market_of
-from optimizer.pipeline.prepare import classes_of
+from optimizer.pipeline.usable import classes_of
 from optimizer.topology.graph import build
 
 LOAD = WorkloadSpec(isl=512, osl=64, engine=EngineChoice(max_num_seqs=32, max_num_batched_tokens=2048))

@@ -16,8 +16,9 @@ from optimizer.inputs.model import ModelSpec, Scheme
 from optimizer.inputs.workload import KvScheme, Role, WorkloadSpec
 from optimizer.layout import Layout, refusals, refuses_hand_over, split_layers
 from optimizer.pipeline.markets import market_of
-from optimizer.pipeline.prepare import Known, Prepared, classes_of, prepare
+from optimizer.pipeline.prepare import Known, Prepared, prepare
 from optimizer.pipeline.request import Progress, Request, silent
+from optimizer.pipeline.usable import classes_of
 from optimizer.plan import Candidate, Plan
 from optimizer.topology.boxes import every_footprint
 from optimizer.topology.exits import role_wiring
@@ -68,7 +69,7 @@ def compare(
     request: Request, labels: Sequence[str] | None = None, progress: Progress = silent
 ) -> tuple[Candidate, ...]:
     """Return every admissible layout (or those named, such as "tp4pp2") by itself, best first."""
-    known = prepare(request, progress, labels, any_rate=True)
+    known = prepare(request, progress, labels, reuse="rates")
     return candidates(known.instance, known.shapes, known.columns)
 
 

@@ -25,7 +25,7 @@ def capacity(request: Request, rates: Sequence[float], progress: Progress = sile
     if request.more:
         raise InputError("capacity: the model list names several models: a rate is asked of one; give one of them")
     request = _at(request, rates[0])
-    known = prepare(request, progress, any_rate=True)
+    known = prepare(request, progress, reuse="rates")
     largest = _largest(request, known)
     points = tuple(
         _needs(request, known, rate)

@@ -49,7 +49,7 @@ def front(request: Request, axes: frozenset[Axis], progress: Progress = silent) 
     if request.more:
         raise InputError("pareto: the model list names several models: a front is drawn for one; give one of them")
     request = replace(request, objective="throughput", then=())
-    known = prepare(request, progress, every_point=True)
+    known = prepare(request, progress, reuse="all")
     usable = sum(1 for gpu in known.topology.gpus if gpu.placeable)
     most, found = min(request.max_gpus or usable, usable), []
     while most:

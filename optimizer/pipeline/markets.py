@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import inf
+from typing import Literal
 
 from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, Batching
 from optimizer.cost.shapes import Market
@@ -35,18 +36,20 @@ def runnable(market: Market, usable: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-def markets(
-    request: Request, cluster: ClusterSpec, number: int, service: Service, *, every_point: bool, any_rate: bool
-) -> Iterator[Market]:
-    """Yield what one model is priced from, by role.
+Reuse = Literal["none", "rates", "all"]
+"""What else the prices of a question are for: nothing, the same at other request rates or layouts by themselves, or any
+question about the same GPUs."""
 
-    ``every_point``: points that the question cannot need too; ``any_rate``: seats that its rate cannot need too.
-    """
+
+def markets(
+    request: Request, cluster: ClusterSpec, number: int, service: Service, reuse: Reuse = "none"
+) -> Iterator[Market]:
+    """Yield what one model is priced from, by role."""
     load = service.workload
-    only_rates = not every_point and _only_rates_count(request, load)
+    only_rates = reuse != "all" and _only_rates_count(request, load)
     market = replace(
         market_of(cluster, service.model, load), service=number, batching=_batching(request, load),
-        only_rates=only_rates, enough_per_s=inf if any_rate or not only_rates else _enough_per_s(request, load),
+        only_rates=only_rates, enough_per_s=_enough_per_s(request, load) if only_rates and reuse == "none" else inf,
     )  # fmt: skip
     yield from (replace(market, role=role) for role in load.roles)
 

@@ -13,15 +13,16 @@ from optimizer.formulation.columns import Column, columns_of
 from optimizer.formulation.dominance import essential
 from optimizer.formulation.instance import Instance, Load
 from optimizer.formulation.partners import with_partners
-from optimizer.inputs.cluster import ClusterSpec, Match, Override
+from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.service import Service
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, layouts, parse_label, refuses_hand_over
-from optimizer.pipeline.markets import markets, runnable
+from optimizer.pipeline.markets import Reuse, markets, runnable
 from optimizer.pipeline.refused import no_pair, refused, weights_of, why_not
 from optimizer.pipeline.request import Progress, Request
 from optimizer.pipeline.scope import Unknown, granted, mixed_scope, scope, untried
-from optimizer.topology.classes import NodeClass, node_classes
+from optimizer.pipeline.usable import classes_of, usable_gpus, without
+from optimizer.topology.classes import NodeClass
 from optimizer.topology.graph import Topology, build
 
 MULTIPLE = 4
@@ -32,10 +33,6 @@ ALWAYS_TRIED = 16
 
 LARGEST_SOUGHT = 128
 """GPUs up to which the smallest replica that fits is sought."""
-
-FEW_NODES = 4
-"""Up to so many nodes each is a class of its own, so that every footprint is tried on every node."""
-
 
 Markets = Mapping[tuple[int, Role], Market]
 """What prices are made from, by service and role."""
@@ -80,49 +77,59 @@ def prepare(
     prices: Known | None = None,
     *,
     told: bool = True,
-    every_point: bool = False,
-    any_rate: bool = False,
+    reuse: Reuse = "none",
 ) -> Prepared:
     """Return topology, prices and columns; InfeasibleError when a model has no shape with an admissible point.
 
     ``prices`` are those of the same services on the same GPU types in a cluster with other seats; new ones are added.
-    ``told``: whether that error says what is near, which may take longer than all prices. ``every_point``: whether
-    points are priced that this question cannot need, for others asked of the answer. ``any_rate``: whether the answer
-    is asked of other request rates, or of layouts that no plan needs.
+    ``told``: whether that error says what is near, which may take longer than all prices. ``reuse``: what else the
+    answer is asked.
     """
     _refuse_open_survival(request)
     cluster = without(request.cluster, request.exclude)
     topology = build(cluster)
     classes = classes_of(topology)
-    usable, unknown = _usable(topology), Unknown()
+    usable, unknown = usable_gpus(topology), Unknown()
     prices = {} if prices is None else prices
     offers = [
         _offer(request.of(number), topology, classes, market, labels, progress, unknown, prices)
         for number, service in enumerate(request.services)
-        for market in markets(request, cluster, number, service, every_point=every_point, any_rate=any_rate)
+        for market in markets(request, cluster, number, service, reuse)
     ]
-    every = tuple(shape for offer in offers for shape in offer.shapes)
-    columns = with_partners(in_pairs(columns_of(topology, classes, every, _prices(request))), _loads(request))
-    for number in range(len(request.services)):
-        if not any(column.service == number for column in columns):
-            own = [offer for offer in offers if offer.market.service == number]
-            raise _inadmissible(own, cluster, usable, unknown) if told else InfeasibleError("nothing is admissible")
+    shapes = tuple(shape for offer in offers for shape in offer.shapes)
+    columns = with_partners(in_pairs(columns_of(topology, classes, shapes, _prices(request))), _loads(request))
+    if (unserved := _unserved(offers, columns)) is not None:
+        raise _inadmissible(unserved, cluster, usable, unknown) if told else InfeasibleError("nothing is admissible")
     instance = _instance(request, topology, classes, columns)
-    tried = {t: [layout for offer in offers for layout in offer.tried.get(t, ())] for t in usable}
     return Prepared(
         topology=topology,
         classes=classes,
         markets={(offer.market.service, offer.market.role): offer.market for offer in offers},
-        shapes=every,
+        shapes=shapes,
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
-        scope=(
-            *scope(topology, classes, tried, usable),
-            *dict.fromkeys(note for offer in offers for note in offer.notes),
-            *([] if labels else untried(request, [offer.market.role for offer in offers], tried)),
-            *unknown.notes(),
-        ),
+        scope=(*_scope(request, topology, classes, offers, named=bool(labels)), *unknown.notes()),
         prices=prices,
+    )
+
+
+def _unserved(offers: Sequence[_Offer], columns: Sequence[Column]) -> list[_Offer] | None:
+    """Return what was offered of the first model that has no column, by role; None where each has one."""
+    served = {column.service for column in columns}
+    lacking = [offer for offer in offers if offer.market.service not in served]
+    return [offer for offer in lacking if offer.market.service == lacking[0].market.service] or None
+
+
+def _scope(
+    request: Request, topology: Topology, classes: Sequence[NodeClass], offers: Sequence[_Offer], *, named: bool
+) -> tuple[str, ...]:
+    """Return the limits on the replicas that were tried; ``named``: their layouts were named one by one."""
+    usable = usable_gpus(topology)
+    tried = {t: [layout for offer in offers for layout in offer.tried.get(t, ())] for t in usable}
+    return (
+        *scope(topology, classes, tried, usable),
+        *dict.fromkeys(note for offer in offers for note in offer.notes),
+        *([] if named else untried(request, [offer.market.role for offer in offers], tried)),
     )
 
 
@@ -178,7 +185,7 @@ def _offer(
     prices: Known,
 ) -> _Offer:
     """Return what was tried and priced for one model in one role; InfeasibleError when the engine admits no layout."""
-    there = _usable(topology)
+    there = usable_gpus(topology)
     usable = runnable(market, there)
     tried = {t: _layouts(request, market.role, _largest(request, market, t, n), labels) for t, n in usable.items()}
     if not any(tried.values()):
@@ -233,30 +240,11 @@ def _largest(request: Request, market: Market, gpu_type: str, gpus: int) -> int:
     return min(gpus, max(reach, fixed), request.max_gpus or gpus)
 
 
-def classes_of(topology: Topology) -> tuple[NodeClass, ...]:
-    """Return the classes of equal nodes; in a small cluster each node is one."""
-    classes = node_classes(topology)
-    if sum(len(c.nodes) for c in classes) > FEW_NODES:
-        return classes
-    return tuple(NodeClass((node,), c.islands, c.leaf) for c in classes for node in c.nodes)
-
-
 def _own_nics(topology: Topology, node: str) -> bool:
     """Return whether no NIC of a node is the nearest of two GPUs, so that its loss breaks one replica."""
     graph = topology.graph.nodes
     serving = [nic for gpu in topology.node(node).gpus if topology.gpu(gpu).placeable for nic in graph[gpu]["nics"]]
     return len(serving) == len(set(serving))
-
-
-def _usable(topology: Topology) -> dict[str, int]:
-    """Count the GPUs that can hold a rank, by type; InputError when there are none."""
-    counts: dict[str, int] = {}
-    for gpu in topology.gpus:
-        if gpu.placeable:
-            counts[gpu.type] = counts.get(gpu.type, 0) + 1
-    if not counts:
-        raise InputError(f"cluster {topology.cluster.name}: no GPU is usable: all are lost, reserved or excluded")
-    return counts
 
 
 def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | None) -> tuple[Layout, ...]:
@@ -272,18 +260,6 @@ def _layouts(request: Request, role: Role, gpus: int, labels: Sequence[str] | No
             )
     able = (layout for layout in found if refuses_hand_over(layout, load.engine.name, role) is None)
     return tuple(dict.fromkeys(sorted(able, key=lambda layout: (layout.world_size, layout.pp))))
-
-
-def without(cluster: ClusterSpec, exclude: Sequence[str]) -> ClusterSpec:
-    """Return the cluster with nodes and GPUs that others use marked as reserved."""
-    if not exclude:
-        return cluster
-    marks = []
-    for name in exclude:
-        node, _, gpu = name.partition("/")
-        match = Match(node=node, gpu=int(gpu) if gpu.isdigit() else gpu or None)
-        marks.append(Override(match=match, state="reserved", reason="excluded on the command line"))
-    return cluster.model_copy(update={"overrides": (*cluster.overrides, *marks)})
 
 
 def _prices(request: Request) -> dict[str, float]:

@@ -102,7 +102,7 @@ def shapes_of(known: Prepared) -> int:
 @given(rate=st.floats(1.0, 2000.0), objective=st.sampled_from(["gpus", "cost", "energy", "throughput"]))
 def test_no_plan_is_worse_for_seats_that_were_left_out(rate: float, objective: ObjectiveName) -> None:
     request = asked(rate, objective=objective)
-    few, every = prepare(request, silent), prepare(request, silent, any_rate=True)
+    few, every = prepare(request, silent), prepare(request, silent, reuse="rates")
     assert shapes_of(few) <= shapes_of(every)
     expected = reached(every.instance)
     assert reached(few.instance) == (expected and pytest.approx(expected, rel=1e-6))
@@ -111,11 +111,11 @@ def test_no_plan_is_worse_for_seats_that_were_left_out(rate: float, objective: O
 def test_the_more_is_asked_the_more_seats_are_priced() -> None:
     counts = [shapes_of(prepare(asked(rate), silent)) for rate in (1.0, 100.0, 1e6)]
     assert counts == sorted(set(counts))
-    assert counts[-1] == shapes_of(prepare(asked(1.0), silent, any_rate=True))
+    assert counts[-1] == shapes_of(prepare(asked(1.0), silent, reuse="rates"))
 
 
 def test_every_layout_of_one_node_is_priced_once() -> None:
-    few, every = prepare(asked(1.0), silent), prepare(asked(1.0), silent, any_rate=True)
+    few, every = prepare(asked(1.0), silent), prepare(asked(1.0), silent, reuse="rates")
 
     def in_a_node(known: Prepared) -> set[object]:
         return {(s.layout, s.footprint.gpu_type) for s in known.shapes if len(s.footprint.slots) == 1}
@@ -131,12 +131,12 @@ def test_every_layout_of_one_node_is_priced_once() -> None:
 )
 def test_every_seat_is_priced_where_spare_capacity_or_latency_counts(changes: dict[str, object]) -> None:
     request = asked(1.0, **changes)
-    assert shapes_of(prepare(request, silent)) == shapes_of(prepare(request, silent, any_rate=True))
+    assert shapes_of(prepare(request, silent)) == shapes_of(prepare(request, silent, reuse="rates"))
 
 
 def test_every_seat_is_priced_where_a_gpu_costs_nothing() -> None:
     where = two_types().model_copy(update={"prices": {"big": (0.0, "USD"), "dear": (4.0, "USD")}})
     for objective, is_whole in (("cost", True), ("gpus", False)):
         request = asked(1.0, cluster=where, objective=objective)
-        few, every = prepare(request, silent), prepare(request, silent, any_rate=True)
+        few, every = prepare(request, silent), prepare(request, silent, reuse="rates")
         assert (shapes_of(few) == shapes_of(every)) is is_whole

@@ -103,7 +103,7 @@ def chosen(known: Prepared) -> list[object]:
 def test_no_column_that_the_solver_needs_goes_unpriced(asked: dict[str, object]) -> None:
     load = WorkloadSpec.model_validate({"isl": 512, "osl": 64} | asked)
     request = Request(cluster(2, 4, memory="24 GB"), MODEL, load)
-    few, every = prepare(request, silent, any_rate=True), prepare(request, silent, every_point=True)
+    few, every = prepare(request, silent, reuse="rates"), prepare(request, silent, reuse="all")
     assert len(few.columns) < len(every.columns)
     assert chosen(few) == chosen(every)
 
@@ -112,7 +112,7 @@ def test_no_column_that_the_solver_needs_goes_unpriced(asked: dict[str, object])
 def test_every_point_is_priced_where_latency_is_sought(changes: dict[str, object]) -> None:
     request = replace(Request(cluster(1, 2), MODEL, WorkloadSpec(isl=512, osl=64)), **changes)  # type: ignore[arg-type]
     found = prepare(request, silent)
-    assert len(found.columns) == len(prepare(request, silent, every_point=True).columns)
+    assert len(found.columns) == len(prepare(request, silent, reuse="all").columns)
 
 
 def test_prices_of_a_question_of_rates_are_made_whole_for_one_of_latency() -> None:

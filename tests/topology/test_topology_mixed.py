@@ -4,7 +4,7 @@ import pytest
 from mixed_clusters import apart, together
 
 from optimizer.inputs.cluster import ClusterSpec
-from optimizer.pipeline.prepare import classes_of
+from optimizer.pipeline.usable import classes_of
 from optimizer.topology.bandwidth import wiring
 from optimizer.topology.footprints import Footprint
 from optimizer.topology.graph import build

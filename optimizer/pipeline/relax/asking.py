@@ -88,7 +88,7 @@ class Asker:
         prices = {} if prices is None else prices
         before = sum(map(len, prices.values()))
         try:
-            return prepare(request, silent, prices=prices, told=False, every_point=True)
+            return prepare(request, silent, prices=prices, told=False, reuse="all")
         except (InfeasibleError, InputError):
             return None
         finally:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from optimizer.errors import InputError
 from optimizer.inputs.cluster import ClusterSpec, NodeEntry, NodeTemplate
 from optimizer.inputs.hostlist import all_hosts
-from optimizer.pipeline.prepare import classes_of
 from optimizer.pipeline.relax.asking import Asker, Relaxed, first_true
 from optimizer.pipeline.request import Request
+from optimizer.pipeline.usable import classes_of
 from optimizer.topology.graph import build
 
 DOUBLINGS = 4
