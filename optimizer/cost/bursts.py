@@ -68,7 +68,10 @@ def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: fl
     if prompts > 1:
         fill = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload)) * case.layout.attn_dp
         together = min(fill, prompts - 1.0)
-        steps += [(_side_by_side(batch, together), times * (prompts - 1) / together) for batch, times in steps]
+        full, left = divmod(prompts - 1.0, together)
+        chunks = tuple(steps)
+        steps += [(_side_by_side(batch, together), times * full) for batch, times in chunks]
+        steps += [(_side_by_side(batch, left), times) for batch, times in chunks if left]
     return start_s + pipelined(case, steps)
 
 

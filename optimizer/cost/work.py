@@ -238,21 +238,34 @@ def _attention(model: ModelSpec, attention: GroupedQuery | Latent, layout: Layou
         flop_per_pair=2.0 * width,
         flop_per_cached=2.0 * heads * (2 * attention.kv_lora_rank + attention.qk_rope_head_dim) / spread,
         kv_bytes_per_token=kv_bytes,
-        io_bytes_per_token=2.0 * width * ACTIVATION_BYTES,
+        io_bytes_per_token=(2.0 * width + _joined(attention, heads)) * ACTIVATION_BYTES,
         reach=index.top_k if index else attention.shared_top_k,
         index_bytes_per_token=float(index.head_dim) if index else 0.0,
         index_flop_per_token=2.0 * index.heads * index.head_dim if index else 0.0,
     )
 
 
+def _joined(attention: Latent, heads: float) -> float:
+    """Return the values per token that MLA prefill moves around attention: keys joined, the output put in its place.
+
+    Expanded keys and the rotary part that all heads share are read, whole keys written (vLLM v1, mla/common.py,
+    _concat_k_nope_k_pe); the output is copied. Values are not padded, as FlashAttention 3 takes heads of two widths.
+    """
+    read = heads * attention.qk_nope_head_dim + attention.qk_rope_head_dim
+    return read + heads * (attention.head_dim + 2.0 * attention.v_head_dim)
+
+
 def _elementwise(model: ModelSpec, layer: Layer, layout: Layout) -> float:
     """Return bytes per token that norms, rotary embedding and activation move: each reads and writes its operand.
 
-    Two norms with their residual (4 hidden each), rotary and cache write over queries, keys and values, activation.
+    Two norms with their residual (4 hidden each), rotary and cache write over queries, keys and values, norms of
+    queries and keys where a model has them, activation.
     """
     attention, block = layer.attention, layer.feed_forward
     values = 4.0 * layer.norm_parameters * model.hidden
     values += 2.0 * (attention.heads * attention.head_dim / layout.tp + kv_values(attention, layout.tp))
+    if isinstance(attention, GroupedQuery) and attention.qk_norm != "none":
+        values += 2.0 * (attention.heads / layout.tp + max(1.0, attention.kv_heads / layout.tp)) * attention.head_dim
     wide = block.intermediate if isinstance(block, Dense) else block.shared_intermediate
     values += (3.0 if block.gated else 2.0) * wide / layout.tp
     return values * ACTIVATION_BYTES

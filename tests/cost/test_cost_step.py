@@ -137,6 +137,13 @@ def test_latent_attention_caches_one_vector_for_all_heads() -> None:
     assert decode(case(model), 16, 4096).attention == pytest.approx(4 * 1152 * 16 * 4096 / 3.35e12, rel=0.01)
 
 
+def test_norms_of_queries_and_keys_read_and_write_them() -> None:
+    # 4 layers x 1024 tokens x (16 + 4) heads x 128, read and written in 16 bits, at 3.35 TB/s
+    plain, normed = (prefill(case(grouped(qk_norm=norm)), 1024) for norm in ("none", "per-head"))
+    assert normed.overhead - plain.overhead == pytest.approx(4 * 1024 * 20 * 128 * 2 * 2 / 3.35e12)
+    assert (normed.gemm, normed.attention) == (plain.gemm, plain.attention)
+
+
 def test_replicas_of_attention_share_the_experts_and_exchange_their_rows() -> None:
     shared = decode(case(routed(), tp=1, attn_dp=4, ep=4), 64, 1024)
     assert shared.collectives > 0
