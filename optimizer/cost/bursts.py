@@ -173,10 +173,11 @@ def _prompts_together(workload: WorkloadSpec, running: float, fill: float, steps
     """Return how many prompts share a step that prefills; ``fill`` use up its token budget, an answer takes ``steps``.
 
     Requests of one length that start together finish together, so their successors fill the budget. Lengths that vary
-    spread the ends over the steps of an answer (a range of sqrt(12) cv): then one at a time, or as many as end
-    in one step.
+    spread the ends over the steps of an answer (a range of sqrt(12) cv), random arrivals over all of them: then one at
+    a time, or as many as end in one step.
     """
-    spread = min(1.0, workload.osl.cv * 12**0.5) * steps
+    apart = 1.0 if workload.request_rate is not None else min(1.0, workload.osl.cv * 12**0.5)
+    spread = apart * steps
     return max(1.0, min(fill, running, running / max(1.0, spread)))
 
 

@@ -6,6 +6,7 @@ also advance everything in decode. Open loop (requests arrive at random): the nu
 below what the engine admits, and prompts queue for the step in progress and for each other (cost/waiting.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -51,7 +52,7 @@ def operate(case: Case, workload: WorkloadSpec, limit: int) -> Load:
 
 
 @dataclass(frozen=True)
-class _Loop:
+class Loop:
     """A closed loop of clients."""
 
     turn: Turnover
@@ -61,6 +62,11 @@ class _Loop:
     front_s: float
     step_s: float
     """The mean step."""
+
+    @property
+    def decode(self) -> Breakdown:
+        """A step of decodes only."""
+        return self.turn.decode
 
     @property
     def requests_per_s(self) -> float:
@@ -79,49 +85,91 @@ class _Loop:
         return way_s + (self.turn.chunks - 1) * self.turn.mixed_s
 
 
-def _loop(case: Case, workload: WorkloadSpec, running: float) -> _Loop:
+def loop(case: Case, workload: WorkloadSpec, running: float) -> Loop:
+    """Return the closed loop of so many requests."""
     turn = turnover(case, workload, running)
     life = decode_steps(case, workload.osl.mean - 1) + turn.chunks
     cycle = turn.decode * max(life, turn.mixed_steps) + turn.extra
     front_s = front_end(case, workload)
-    return _Loop(turn, running, cycle + Breakdown(overhead=front_s), front_s, cycle.total / life)
+    return Loop(turn, running, cycle + Breakdown(overhead=front_s), front_s, cycle.total / life)
 
 
 def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
     """Return the steady state with ``concurrency`` requests always in flight; those beyond max_num_seqs wait."""
     running = min(float(concurrency), float(case.engine.max_num_seqs * case.layout.attn_dp))
-    loop = _loop(case, workload, running)
+    found = loop(case, workload, running)
     # a request follows another that ended with a step: it has missed the start of the next
-    start_s = max(loop.step_s - loop.front_s, case.calibration.host.step_base * case.layout.pp)
-    own_s = loop.turn.chunks * loop.turn.mixed_s + start_s
-    decode_s = loop.turn.decode.total
+    start_s = max(found.step_s - found.front_s, case.calibration.host.step_base * case.layout.pp)
+    own_s = found.turn.chunks * found.turn.mixed_s + start_s
+    decode_s = found.decode.total
     token_s = decode_s / tokens_per_step(case)
-    tpot_s = max(token_s, (loop.cycle.total - loop.front_s - own_s) / max(1, workload.osl.mean - 1))
-    ttft_s = loop.front_s + own_s + (concurrency - running) / loop.requests_per_s
-    waits = gated_queue(loop.requests_per_s, decode_s, loop.prompt_s, workload.isl.cv)
+    tpot_s = max(token_s, (found.cycle.total - found.front_s - own_s) / max(1, workload.osl.mean - 1))
+    ttft_s = found.front_s + own_s + (concurrency - running) / found.requests_per_s
+    waits = gated_queue(found.requests_per_s, decode_s, found.prompt_s, workload.isl.cv)
     if workload.isl.cv == workload.osl.cv == 0.0:
         # equal requests end and start in step with each other: only the moment within a step differs
-        spread = (loop.step_s / sqrt(12.0), 0.0)
+        spread = (found.step_s / sqrt(12.0), 0.0)
     else:
-        spread = (waits.deviation_s, sqrt(_meeting_prompts(workload, loop)))
+        spread = (waits.deviation_s, sqrt(_meeting_prompts(workload, running, found.prompt_s)))
     return Load(
         concurrency=concurrency,
         running=running,
         ttft_s=ttft_s,
         tpot_s=tpot_s,
-        ttft_slo_s=kept(workload.slo.percentile, min(ttft_s, loop.front_s + waits.least_s), ttft_s, spread[0]),
+        ttft_slo_s=kept(workload.slo.percentile, min(ttft_s, found.front_s + waits.least_s), ttft_s, spread[0]),
         tpot_slo_s=kept(workload.slo.percentile, token_s, tpot_s, spread[1]),
-        requests_per_s=loop.requests_per_s,
-        decode=loop.turn.decode,
-        request=loop.cycle * (1.0 / running),
+        requests_per_s=found.requests_per_s,
+        decode=found.decode,
+        request=found.cycle * (1.0 / running),
     )
 
 
-def _meeting_prompts(workload: WorkloadSpec, loop: _Loop) -> float:
-    """Return the variance of TPOT, as prompts that start while a request decodes come and go at random."""
+def _meeting_prompts(workload: WorkloadSpec, met: float, prompt_s: float) -> float:
+    """Return the variance of TPOT, as prompts that start while a request decodes come and go at random: ``met``."""
     shared = (1.0 + workload.isl.cv**2) * (1.0 + workload.osl.cv**2)
-    met = loop.requests_per_s * loop.cycle.total
-    return float(met * shared * (loop.prompt_s / max(1, workload.osl.mean - 1)) ** 2)
+    return float(met * shared * (prompt_s / max(1, workload.osl.mean - 1)) ** 2)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """What a request meets that arrives at random, while the number in flight varies.
+
+    Times are taken to grow linearly from a loop of half the places to one of all of them: over the numbers that come
+    and go the steps between captured sizes even out.
+    """
+
+    half: Loop
+    full: Loop
+    crowding: float
+    """What one request more adds to the time of each, over the time of a request alone.
+
+    Where a request takes A + B n among n, their number under random arrivals is a negative binomial of shape 1 + A / B
+    (birth and death at rates l and n / (A + B n)): its variance is m (1 + m B / (A + B)).
+    """
+    running: float
+    """The mean in flight, which leaves room for ``ADMITTED`` standard deviations: so many others a request meets."""
+    cycle_s: float
+    """Seconds of a request among those others."""
+    share: float
+    """How far they and itself are from half the places to all of them."""
+
+    def between(self, of: Callable[[Loop], float]) -> float:
+        """Return a figure of the loop there."""
+        half = of(self.half)
+        return half + (of(self.full) - half) * self.share
+
+
+def meeting(case: Case, workload: WorkloadSpec, limit: int) -> Meeting:
+    """Return what requests meet that arrive at random at a replica which admits ``limit`` of them."""
+    most = float(min(limit, case.engine.max_num_seqs * case.layout.attn_dp))
+    half, full = loop(case, workload, most / 2), loop(case, workload, most)
+    full_s = full.cycle.total
+    each_s = 2.0 * min(max(0.0, full_s - half.cycle.total), full_s / 2) / most  # at most in proportion to their number
+    crowding = each_s / (full_s - each_s * (most - 1.0))
+    running = mean_below(most, crowding)
+    cycle_s = full_s - each_s * max(0.0, most - running - 1.0)
+    share = min(1.0, max(0.0, 2.0 * (running + 1.0) / most - 1.0))
+    return Meeting(half, full, crowding, running, cycle_s, share)
 
 
 def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
@@ -130,18 +178,17 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
     The mean in flight leaves room for ``ADMITTED`` standard deviations, so that few requests wait for a place. TPOT =
     decode step / (1 - rate x prompt): prompts take their share of the time.
     """
-    most = float(min(limit, case.engine.max_num_seqs * case.layout.attn_dp))
-    crowding = _crowding(case, workload, most)
-    running = mean_below(most, crowding)
-    loop = _loop(case, workload, running)
-    rate, decode_s = loop.requests_per_s, loop.turn.decode.total
-    waits = gated_queue(rate, decode_s, loop.prompt_s, workload.isl.cv)
-    least_s = loop.front_s + waits.least_s + loop.later_s
-    ttft_s, token_s = least_s + waits.mean_s, decode_s / tokens_per_step(case)
-    tpot_s = token_s / (1.0 - min(BUSIEST, rate * loop.prompt_s))
+    met = meeting(case, workload, limit)
+    running, crowding, rate = met.running, met.crowding, met.running / met.cycle_s
+    decode = met.half.decode + (met.full.decode - met.half.decode) * met.share
+    prompt_s = met.between(lambda one: one.prompt_s)
+    waits = gated_queue(rate, decode.total, prompt_s, workload.isl.cv)
+    least_s = met.full.front_s + waits.least_s + met.between(lambda one: one.later_s)
+    ttft_s, token_s = least_s + waits.mean_s, decode.total / tokens_per_step(case)
+    tpot_s = token_s / (1.0 - min(BUSIEST, rate * prompt_s))
     growing = running * crowding / (1.0 + running * crowding)
     varying = autocorrelated(1.0 - growing) * (growing * tpot_s) ** 2 * (1.0 / running + crowding)
-    deviation_s = sqrt(varying + _meeting_prompts(workload, loop))
+    deviation_s = sqrt(varying + _meeting_prompts(workload, running, prompt_s))
     return Load(
         concurrency=limit,
         running=running,
@@ -150,20 +197,9 @@ def open_loop(case: Case, workload: WorkloadSpec, limit: int) -> Load:
         ttft_slo_s=kept(workload.slo.percentile, least_s, ttft_s, waits.deviation_s),
         tpot_slo_s=kept(workload.slo.percentile, tpot_s * (1.0 - growing), tpot_s, deviation_s),
         requests_per_s=rate,
-        decode=loop.turn.decode,
-        request=loop.cycle * (1.0 / running),
+        decode=decode,
+        request=met.full.cycle * (1.0 / (rate * met.full.cycle.total)),
     )
-
-
-def _crowding(case: Case, workload: WorkloadSpec, most: float) -> float:
-    """Return what one request more adds to the time of each, over the time of a request alone.
-
-    Where a request takes A + B n among n, their number under random arrivals is a negative binomial of shape 1 + A / B
-    (birth and death at rates l and n / (A + B n)): its variance is m (1 + m B / (A + B)).
-    """
-    half_s, full_s = (_loop(case, workload, running).cycle.total for running in (most / 2, most))
-    each_s = max(0.0, 2.0 * (full_s - half_s) / most)
-    return each_s / (max(0.0, full_s - each_s * most) + each_s) if each_s else 0.0
 
 
 def mean_below(most: float, crowding: float) -> float:
@@ -181,4 +217,4 @@ def batch_seconds(case: Case, workload: WorkloadSpec, requests: int, places: int
     running = max(1, min(requests, places, case.engine.max_num_seqs * case.layout.attn_dp))
     decode_s = decode(case, running, mean_context(workload)).total
     first_s = batch_prefill(case, workload, running) + decode_steps(case, workload.osl.mean - 1) * decode_s
-    return first_s + (requests - running) / _loop(case, workload, running).requests_per_s
+    return first_s + (requests - running) / loop(case, workload, running).requests_per_s

@@ -195,6 +195,20 @@ def test_under_random_arrivals_the_mean_in_flight_leaves_room_for_more() -> None
     assert in_flight == pytest.approx(load.running, rel=0.15)
 
 
+def test_random_arrivals_never_saturate_a_replica() -> None:
+    # one request meets all others and is itself in flight, so that even endless places carry less than a full loop
+    for limit in (1, 16, 256):
+        busy = replace(SETTINGS, max_num_seqs=limit)
+        full = operate(real(settings=busy), traffic(cv=1.0), limit)
+        assert operate(real(settings=busy), rated(cv=1.0), limit).requests_per_s < full.requests_per_s
+
+
+def test_equal_requests_that_come_at_random_are_prefilled_one_by_one() -> None:
+    together, apart = turnover(real(), traffic(), 64), turnover(real(), rated(), 64)
+    assert apart.mixed_steps > 4 * together.mixed_steps
+    assert apart.mixed_s < together.mixed_s
+
+
 @given(limit=st.integers(1, 256), more=st.integers(1, 64), isl=st.integers(1, 7680), osl=st.integers(1, 1024))
 def test_more_places_carry_a_higher_rate_of_random_arrivals(limit: int, more: int, isl: int, osl: int) -> None:
     # prompts that just fill a step of 8,192 tokens need a second one beside more answers in decode: left out

@@ -54,7 +54,10 @@ def test_under_random_arrivals_the_formulas_give_the_numbers_too() -> None:
     case = case_of(bare, bare.replicas[0], build(bare.inputs.cluster))
     stated = estimate(case, load, 64)
     facts = explain(bare.model_copy(update={"replicas": (bare.replicas[0].model_copy(update={"estimate": stated}),)}))
-    ttft, tpot = (named(facts, name)[0].inputs for name in ("TTFT of", "TPOT of"))
+    rate, ttft, tpot = (named(facts, name)[0].inputs for name in ("requests/s of", "TTFT of", "TPOT of"))
+    running, cycle, front = rate
+    cycle_s = (cycle.number or 0.0) + (front.number or 0.0)
+    assert (running.number or 0.0) / cycle_s == pytest.approx(stated.requests_per_s)
     assert sum(one.number or 0.0 for one in ttft) == pytest.approx(stated.ttft_s)
     taken = stated.requests_per_s * number(tpot, "prompt")
     assert number(tpot, "decode step") / (1 - taken) == pytest.approx(stated.tpot_s)
