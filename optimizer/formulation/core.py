@@ -8,25 +8,18 @@ gap that was asked for, no other column need be looked at.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ortools.sat.python import cp_model
-
-from optimizer.formulation.columns import Column, pieces_of
+from optimizer.formulation.bounds import SUMS, bound_of
+from optimizer.formulation.columns import pieces_of
 from optimizer.formulation.instance import Instance
-from optimizer.formulation.integers import LARGEST, SHARE_STEPS, guard, need
+from optimizer.formulation.integers import LARGEST
 from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.objectives import OBJECTIVES
 from optimizer.formulation.patterns import patterns
 from optimizer.formulation.pooled import fill_freely
-from optimizer.formulation.relaxed import Relaxation, relaxation
-from optimizer.formulation.rules import ON_REPLICAS, each_needs_its_own
 from optimizer.formulation.search import Search
 from optimizer.formulation.stated import stated
-from optimizer.formulation.variables import Decisions, declare_replicas
-from optimizer.plan import ObjectiveName
-
-SUMS: tuple[ObjectiveName, ...] = ("throughput", "gpus", "cost", "energy")
-"""Objectives that are sums over replicas; of the others a linear relaxation says nothing."""
 
 MANY = 40
 """Columns beyond which it pays to look for the few."""
@@ -44,18 +37,34 @@ EFFORT = 0.2
 """Deterministic seconds for the first plan: it is a start, and need not be the best of its columns."""
 
 
-def of_core(instance: Instance, search: Search, known: Mapping[int, int]) -> Narrowed:
+@dataclass(frozen=True)
+class Start:
+    """A plan that is known before the search."""
+
+    reached: int = LARGEST
+    """What its first objective comes to, a sum over replicas; LARGEST where there is no plan."""
+    known: Mapping[int, int] = field(default_factory=dict)
+    """Its replicas by the id of their column."""
+
+
+NO_START = Start()
+
+
+def of_core(instance: Instance, search: Search, known: Mapping[int, int], first: Start = NO_START) -> Narrowed:
     """Return an instance with the columns that some best plan may have, and what is known of its first objective.
 
-    ``known``: replicas of a plan by the id of their column, empty if there is none.
+    ``known``: replicas to start from by the id of their column, which may be no plan; ``first``: a plan, if any is
+    known. With a failure to survive, the bound holds without it, and nothing is left out without a plan.
     """
-    many = len(instance.columns) > MANY and instance.survive is None and instance.objective in SUMS
-    relaxed = _relaxed(instance) if many else None
-    if relaxed is None:
-        return Narrowed(instance, known=known)
+    many = len(instance.columns) > MANY and instance.survive is None
+    bound = bound_of(instance) if instance.objective in SUMS and (many or first.known) else None
+    if bound is None:
+        return Narrowed(instance, known=known or first.known)
+    relaxed = bound.relaxed
     order = sorted(range(len(instance.columns)), key=relaxed.least_with)
-    few = _with(instance, order[:FEW], order, known)
-    value, known = _first_plan(few, search, known, relaxed.least)
+    few = _with(instance, order[:FEW], order, {**first.known, **known})
+    start = _first_plan(few, search, known or first.known, relaxed.least) if many else NO_START
+    value, known = (start.reached, start.known) if start.reached <= first.reached else (first.reached, first.known)
     if _is_close_enough(value, relaxed.least, instance, search):
         left_out = set(map(id, instance.columns)) - set(map(id, few.columns))
         least = (relaxed.least_with(n) for n, c in enumerate(instance.columns) if id(c) in left_out)
@@ -65,37 +74,6 @@ def of_core(instance: Instance, search: Search, known: Mapping[int, int]) -> Nar
     if value <= relaxed.least and not instance.then and _is_large(as_good):
         as_good = few  # only ties are left to be broken, which needs no proof
     return Narrowed(as_good, known=known, least=relaxed.least, reached=value)
-
-
-def _relaxed(instance: Instance) -> Relaxation | None:
-    """Return the relaxation of the first objective; its first variables are the replicas, in the columns' order."""
-    model = cp_model.CpModel()
-    decisions = declare_replicas(model, instance)
-    for rule in (*ON_REPLICAS, each_needs_its_own, _classes_carry_what_is_promised):
-        rule(model, decisions)
-    model.minimize(OBJECTIVES[instance.objective](model, decisions)[0].expression)
-    return relaxation(model)
-
-
-def _classes_carry_what_is_promised(model: cp_model.CpModel, decisions: Decisions) -> None:
-    """No boundary is promised beyond its capacity, summed over the equal nodes of a class."""
-    instance = decisions.instance
-    for index, node_class in enumerate(instance.classes):
-        promised = [_shares(column, index) for column in instance.columns]
-        for place in dict.fromkeys(place for shares in promised for place in shares):
-            weights = [shares[place] for shares in promised]
-            guard(sum(w * n for w, n in zip(weights, instance.most, strict=True)), f"{place} of a class")
-            total = cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
-            model.add(total <= SHARE_STEPS * len(node_class.nodes))
-
-
-def _shares(column: Column, node_class: int) -> Counter[str]:
-    """Return what a replica sets aside of each boundary, over all its nodes of a class, in steps."""
-    taken: Counter[str] = Counter()
-    for piece in column.pieces:
-        if piece.node_class == node_class:
-            taken.update({place: need(share) for place, share in piece.shares if share > 0})
-    return taken
 
 
 def _with(instance: Instance, chosen: Sequence[int], order: Sequence[int], known: Mapping[int, int]) -> Instance:
@@ -109,16 +87,16 @@ def _with(instance: Instance, chosen: Sequence[int], order: Sequence[int], known
     return instance.only(tuple(column for n, column in enumerate(instance.columns) if n in kept))
 
 
-def _first_plan(few: Instance, search: Search, known: Mapping[int, int], least: int) -> tuple[int, Mapping[int, int]]:
-    """Return what a plan of few columns reaches and its replicas by the id of their column; else LARGEST, ``known``."""
-    model, decisions = stated(few, known)
+def _first_plan(few: Instance, search: Search, known: Mapping[int, int], least: int) -> Start:
+    """Return a plan of few columns and what it reaches; where none is found, only ``known``."""
+    model, decisions = stated(few, known, search.go_on)
     goal = OBJECTIVES[few.objective](model, decisions)[0]
     gap = None if search.limits.gap is None else search.limits.gap / 2
     found = search.briefly(EFFORT, gap).minimize(model, goal, between=(least, LARGEST))
     if found.solver is None:
-        return LARGEST, known
+        return Start(LARGEST, known)
     pairs = zip(few.columns, decisions.replicas, strict=True)
-    return found.value, {id(column): found.solver.value(var) for column, var in pairs}
+    return Start(found.value, {id(column): found.solver.value(var) for column, var in pairs})
 
 
 def _is_large(instance: Instance) -> bool:

@@ -16,8 +16,14 @@ from optimizer.inputs.workload import ROLES
 Beats = Callable[[Column, Column], bool]
 
 
-def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ...]:
-    """Return the columns of an instance that some optimum may need, in their order.
+def essential(instance: Instance) -> tuple[Column, ...]:
+    """Return the columns of an instance that some optimum may need, in their order."""
+    kept = reduced(instance)
+    return told_apart(kept) if instance.survive in ("node", "nic") else kept
+
+
+def reduced(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ...]:
+    """Return the same columns as they are, whose pieces are not told apart yet.
 
     ``all_fast``: no column is slower than the best plan has to be, so the first objective is met by any of them.
     What survives a failure is a sum over replicas too, so what is said below holds for every failure by itself.
@@ -31,9 +37,7 @@ def essential(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ..
         for service, load in enumerate(instance.loads):
             if carried := all_that_counts(instance, load, all_fast=all_fast):
                 kept = unsplittable(kept, service, partners(kept, instance.loads), carried)
-    if {column.service for column in kept} < {column.service for column in instance.columns}:
-        return ()
-    return told_apart(kept) if instance.survive in ("node", "nic") else kept
+    return kept if {c.service for c in kept} == {c.service for c in instance.columns} else ()
 
 
 def _within_limits(instance: Instance) -> tuple[Column, ...]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from ortools.sat.python import cp_model
 
@@ -87,6 +88,25 @@ def _carried(model: cp_model.CpModel, decisions: Decisions, phase: Phase, gains:
     if instance.survive is None or instance.objective != "throughput":
         return total
     return total - largest_loss(model, decisions, own)
+
+
+def as_tokens(instance: Instance) -> Callable[[float], float]:
+    """Return how the integers of the goal of most tokens read as tokens/s."""
+    return _tokens(instance).read
+
+
+def tokens_of(instance: Instance, replicas: Sequence[int], lost: Callable[[Sequence[int]], int]) -> int:
+    """Return what the goal of most tokens comes to, negated as it is minimised; ``lost``: to the worst failure."""
+    tokens, total = _tokens(instance), 0
+    for number, load in enumerate(instance.loads):
+        carried = []
+        for phase in (phase for phase in instance.phases if phase.service == number):
+            own = [g if phase.covers(column) else 0 for g, column in zip(tokens.gains, instance.columns, strict=True)]
+            carried.append(sum(map(mul, own, replicas)) - lost(own))
+        rate = load.workload.request_rate
+        asked = [] if rate is None else [requirement(rate * load.tokens, tokens.quantum)]
+        total += min([*carried, *asked]) if carried else 0
+    return -total
 
 
 def latency(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:

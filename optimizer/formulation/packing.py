@@ -7,14 +7,13 @@ of the second. Where what is taken reaches that, nothing is better; elsewhere th
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimizer.formulation.columns import Column, Piece
+from optimizer.formulation.columns import Column
 from optimizer.formulation.instance import Instance
 from optimizer.formulation.integers import SHARE_STEPS, need
-from optimizer.formulation.patterns import room
+from optimizer.formulation.stock import Stock, counted, fit, put, untouched
 from optimizer.topology.classes import NodeClass
 
 SAME = 1e-9
@@ -89,12 +88,6 @@ def _size(node_class: NodeClass) -> int:
 
 # -- room --------------------------------------------------------------------------------------------------------------
 
-Left = tuple[tuple[int, ...], tuple[tuple[str, float], ...]]
-"""What a node has left: GPUs of each island, and parts of its boundaries."""
-
-Stock = dict[Left, int]
-"""How many nodes of a class have the same left."""
-
 
 def _taken(instance: Instance, order: Sequence[Column], asked: float) -> list[int]:
     """Return how often each column is taken in its turn, until what is asked is carried."""
@@ -103,14 +96,14 @@ def _taken(instance: Instance, order: Sequence[Column], asked: float) -> list[in
     left, gpus = asked, instance.max_gpus or math.inf
     copies: list[int] = []
     for column in order:
-        own = _pieces(column)
+        own = counted(column)
         for node_class in own:
-            stocks.setdefault(node_class, _whole(instance.classes[node_class], order, node_class))
+            stocks.setdefault(node_class, untouched(instance.classes[node_class], order, node_class))
         limit = _limit(column, left, gpus, uplinks, first=not any(copies))
-        n = _room(stocks, own, limit)
-        for node_class, counted in own.items():
-            for piece, times in counted.items():
-                stocks[node_class] = _without(stocks[node_class], piece, n * times, n)
+        n = fit(stocks, own, limit)
+        for node_class, pieces in own.items():
+            for piece, times in pieces.items():
+                stocks[node_class], _ = put(stocks[node_class], piece, n * times, n)
         for leaf, share in column.leaf_shares:
             uplinks[leaf] -= n * need(share)
         left, gpus = left - n * column.point.requests_per_s, gpus - n * column.gpus
@@ -125,65 +118,3 @@ def _limit(column: Column, left: float, gpus: float, uplinks: dict[str, int], *,
     by_uplinks = (uplinks[leaf] // need(share) for leaf, share in column.leaf_shares if share > 0)
     least = min([wanted, gpus // column.gpus, *by_uplinks])
     return int(least) if least < math.inf else column.gpus * 2**40
-
-
-def _pieces(column: Column) -> dict[int, Counter[Piece]]:
-    """Return the pieces of a column by class."""
-    found: dict[int, Counter[Piece]] = {}
-    for piece in column.pieces:
-        found.setdefault(piece.node_class, Counter())[piece] += 1
-    return found
-
-
-def _whole(node_class: NodeClass, columns: Sequence[Column], index: int) -> Stock:
-    """Return the nodes of a class with nothing taken."""
-    places = {name for c in columns for piece in c.pieces if piece.node_class == index for name, _ in piece.shares}
-    links = tuple((place, 1.0) for place in sorted(places))
-    return {(tuple(island.size for island in node_class.islands), links): len(node_class.nodes)}
-
-
-def _room(stocks: dict[int, Stock], own: dict[int, Counter[Piece]], limit: int) -> int:
-    """Return how many replicas have room, up to a limit: their pieces sit on different nodes (Gale and Ryser)."""
-    most = limit
-    for node_class, counted in own.items():
-        if len(counted) > 1:
-            return 0  # different pieces on one class: not counted here, so never judged to be the best
-        ((piece, times),) = counted.items()
-        held = [(room(sizes, dict(links), piece), nodes) for (sizes, links), nodes in stocks[node_class].items()]
-        most = _most_apart(held, times, most)
-    return most
-
-
-def _most_apart(held: Sequence[tuple[int, int]], times: int, limit: int) -> int:
-    """Return the most replicas of ``times`` pieces each on different nodes, of which each holds only so many."""
-    low, high = 0, min(limit, sum(each * nodes for each, nodes in held) // times)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(min(each, middle) * nodes for each, nodes in held) >= times * middle:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _without(stock: Stock, piece: Piece, pieces: int, replicas: int) -> Stock:
-    """Return the nodes after so many pieces, no more than one of a replica on each, were put on the first with room."""
-    left: Stock = {}
-    for (sizes, links), nodes in stock.items():
-        each = min(room(sizes, dict(links), piece), replicas)
-        full, rest = divmod(min(pieces, each * nodes), each) if each else (0, 0)
-        pieces -= full * each + rest
-        for n, held in ((each, full), (rest, int(rest > 0)), (0, nodes - full - int(rest > 0))):
-            if held:
-                after = _less((sizes, links), piece, n)
-                left[after] = left.get(after, 0) + held
-    return left
-
-
-def _less(left: Left, piece: Piece, n: int) -> Left:
-    sizes, links = left
-    taken = dict(piece.shares)
-    return (
-        tuple(size - n * count for size, count in zip(sizes, piece.counts, strict=True)),
-        tuple((place, part - n * taken.get(place, 0.0)) for place, part in links),
-    )

@@ -204,13 +204,13 @@ def enough_is_left(model: cp_model.CpModel, decisions: Decisions) -> None:
     if instance.survive is None:
         return
     for phase in instance.phases:
-        weights, demand = _asked_of(instance, phase)
+        weights, demand = asked_of(instance, phase)
         total = cp_model.LinearExpr.weighted_sum(list(decisions.replicas), weights)
         loss = largest_loss(model, decisions, weights)
         model.add(total - loss >= demand).with_name(f"enough_left[{phase.service},{phase.role}]")
 
 
-def _asked_of(instance: Instance, phase: Phase) -> tuple[list[int], int]:
+def asked_of(instance: Instance, phase: Phase) -> tuple[list[int], int]:
     """Return what each column adds to a phase, and what has to be left of the sum."""
     workload, most = instance.loads[phase.service].workload, instance.objective == "throughput"
     rate = workload.request_rate

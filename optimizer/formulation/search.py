@@ -14,7 +14,7 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
-from optimizer.errors import Stopped
+from optimizer.errors import NoAnswerError, Stopped
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.integers import LARGEST
 
@@ -26,6 +26,8 @@ FIRST_TURN = 0.2
 
 LONGER = 4
 """How much longer the turns of a round are than those of the one before: presolve is done again in each."""
+
+TIME_IS_OVER = "the time limit was over"
 
 _ROUNDING = 1e-6
 """Of whole numbers that the solver tells as floats."""
@@ -116,6 +118,15 @@ class Search:
     def interrupted(self) -> bool:
         """Whether the user has stopped it."""
         return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End it, as the user has asked for: what is still to be searched gets no time."""
+        self._stopped.set()
+
+    def go_on(self) -> None:
+        """Raise NoAnswerError once the time limit is over: what takes long beside the solver asks now and then."""
+        if self.limits.time_limit_s is not None and self._left_s() <= 0:
+            raise NoAnswerError(f"{TIME_IS_OVER} before any plan was known; raise --time-limit")
 
     def minimize(self, model: cp_model.CpModel, goal: Goal, effort: float | None = None, between: Range = ANY) -> Found:
         """Return what one goal comes to; ``effort``: less than the limits allow, ``between``: what is known of it.

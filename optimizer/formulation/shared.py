@@ -43,6 +43,7 @@ def with_needs(instance: Instance, search: Search) -> tuple[Instance, dict[int, 
 
 def _alone(instance: Instance, own: Sequence[tuple[Column, int]], search: Search) -> tuple[int, tuple[int, ...]]:
     """Return a proven lower bound on the weights that one model needs, and the replicas of the best plan found."""
+    search.go_on()
     model, alone = stated(replace(instance, columns=tuple(column for column, _ in own), replicas=None))
     weights = cp_model.LinearExpr.weighted_sum(list(alone.replicas), [weight for _, weight in own])
     found = search.briefly(EFFORT).minimize(model, Goal(weights, float), between=(0, LARGEST))

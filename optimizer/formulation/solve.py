@@ -1,17 +1,21 @@
 """Build, solve, read back: replicas of each column and what every node holds."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from ortools.sat.python import cp_model
 
-from optimizer.errors import NoAnswerError
+from optimizer.errors import NoAnswerError, Stopped
+from optimizer.formulation.bounds import goal_of, least, worth
 from optimizer.formulation.boxes import Boxes, Held, moved, taken_boxes
-from optimizer.formulation.core import of_core
+from optimizer.formulation.core import Start, of_core
 from optimizer.formulation.fastest import narrowed
+from optimizer.formulation.first import Built, built
 from optimizer.formulation.goals import Goal
 from optimizer.formulation.instance import Instance
+from optimizer.formulation.integers import LARGEST
 from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.objectives import goals
 from optimizer.formulation.pooled import laid_out
@@ -26,6 +30,10 @@ __all__ = ["Choice", "Held", "Limits", "choose"]
 
 TIE_EFFORT = 1.0
 """Deterministic seconds for each tie-break: what is asked is proven before, and plans need no proof beyond it."""
+
+
+SAME = 1e-9
+"""Relative: sums of the same floats in another order are no difference."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,42 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
     search = Search(limits, progress)
-    whole, narrow = instance, _narrowed(instance, search)
+    first = built(instance) if instance.survive or limits.anytime or limits.time_limit_s is not None else None
+    try:
+        search.go_on()
+        return _at_least(first, instance, _searched(instance, search, first))
+    except NoAnswerError:
+        if first is None:
+            raise
+    except (KeyboardInterrupt, Stopped):
+        if first is None or not limits.anytime:
+            raise
+        search.stop()
+    return _unproven(first, instance, interrupted=search.interrupted)
+
+
+def _unproven(first: Built, instance: Instance, *, interrupted: bool) -> Choice:
+    """Return the plan by construction as a choice, with the bound that is known without any search."""
+    value, bound = worth(instance, first), least(instance)
+    return Choice(first.replicas, first.held, proven=False, bound=bound, value=value, interrupted=interrupted)
+
+
+def _at_least(first: Built | None, instance: Instance, found: Choice | None) -> Choice | None:
+    """Return what was found, or the plan by construction where the search ended with a worse one."""
+    if first is None or found is None or found.proven:
+        return found
+    value = worth(instance, first)
+    better = value > found.value if instance.objective == "throughput" else value < found.value
+    if not better or math.isclose(value, found.value, rel_tol=SAME):
+        return found
+    return replace(found, replicas=first.replicas, held=first.held, boxes={}, value=value, then_bounds=())
+
+
+def _searched(instance: Instance, search: Search, first: Built | None) -> Choice | None:
+    """Return the best choice that the solver finds, None when proven that there is none."""
+    whole, narrow = instance, _narrowed(instance, search, first)
     instance = narrow.instance
-    model, decisions = stated(instance, narrow.known)
+    model, decisions = stated(instance, narrow.known, search.go_on)
     asked = 1 + len(instance.then)
     best: Choice | None = None
     for number, goal in enumerate(goals(model, decisions)):
@@ -95,12 +136,23 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     )
 
 
-def _narrowed(instance: Instance, search: Search) -> Narrowed:
-    """Return the instance without columns that no best plan needs, and what was learned on the way."""
+def _narrowed(instance: Instance, search: Search, first: Built | None) -> Narrowed:
+    """Return the instance without columns that no best plan needs, and what was learned on the way.
+
+    The plan by construction is of use where time is short, or a failure is to be survived; elsewhere others are found
+    as soon and say more.
+    """
+    helps = first is not None and (instance.survive is not None or search.limits.time_limit_s is not None)
+    known = _by_column(instance, first) if first is not None and helps else {}
     if instance.objective in ("latency", "ttft"):
-        return narrowed(instance, search)
-    instance, known = with_needs(instance, search)
-    return of_core(instance, search, known)
+        return narrowed(instance, search, known)
+    reached = goal_of(instance, first) if first is not None and helps else LARGEST
+    instance, alone = with_needs(instance, search)
+    return of_core(instance, search, alone, Start(reached, known))
+
+
+def _by_column(instance: Instance, first: Built) -> dict[int, int]:
+    return {id(column): n for column, n in zip(instance.columns, first.replicas, strict=True) if n}
 
 
 def _give_up(found: Found, *, interrupted: bool) -> NoReturn:

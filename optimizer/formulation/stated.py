@@ -1,6 +1,6 @@
 """An instance as a model: its variables and all rules."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ortools.sat.python import cp_model
 
@@ -9,14 +9,18 @@ from optimizer.formulation.rules import RULES, each_needs_its_own
 from optimizer.formulation.variables import Decisions, declare
 
 
-def stated(instance: Instance, known: Mapping[int, int] | None = None) -> tuple[cp_model.CpModel, Decisions]:
+def stated(
+    instance: Instance, known: Mapping[int, int] | None = None, go_on: Callable[[], None] = lambda: None
+) -> tuple[cp_model.CpModel, Decisions]:
     """Return a model that has the plans of an instance as its solutions, and its variables.
 
-    ``known``: replicas of a plan to start from, by the id of their column.
+    ``known``: replicas of a plan to start from, by the id of their column; ``go_on`` is called between its parts and
+    may raise to leave it at that.
     """
     model = cp_model.CpModel()
-    decisions = declare(model, instance)
+    decisions = declare(model, instance, go_on)
     for rule in RULES:
+        go_on()
         rule(model, decisions)
     each_needs_its_own(model, decisions)
     if known:

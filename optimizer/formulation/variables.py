@@ -1,7 +1,7 @@
 """The decisions: replicas of each column, and how each class of nodes is filled."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -76,11 +76,13 @@ class Decisions:
         )
 
 
-def declare(model: cp_model.CpModel, instance: Instance) -> Decisions:
-    """Add all variables of an instance to the model."""
-    alone = declare_replicas(model, instance)
-    fillings = tuple(_filling(model, instance, index) for index in range(len(instance.classes)))
-    return replace(alone, fillings=fillings, boxes=declare_boxes(model, instance.columns))
+def declare(model: cp_model.CpModel, instance: Instance, go_on: Callable[[], None] = lambda: None) -> Decisions:
+    """Add all variables of an instance to the model; ``go_on`` is called before each class and may raise."""
+    alone, fillings = declare_replicas(model, instance), []
+    for index in range(len(instance.classes)):
+        go_on()
+        fillings.append(_filling(model, instance, index))
+    return replace(alone, fillings=tuple(fillings), boxes=declare_boxes(model, instance.columns))
 
 
 def declare_replicas(model: cp_model.CpModel, instance: Instance) -> Decisions:

@@ -1,20 +1,23 @@
 """The best pool in operation: of all groupings and all turns on a grid, best bound first, with a proof.
 
-A range of turns is bounded at once (``turns.bound``) and halved until one turn is left; that is routed as a pool whose
-KV is kept for such turns, and what the placement really carries is settled.
+A range of turns is bounded at once (``turns.bound``) and halved until one turn is left. A turn in which more than what
+is known may flow (``paced.refuted``) is given a placement (``timed.placed``), and what that really carries is settled.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 
 from optimizer.cost.pool import EQUAL, Routing
 from optimizer.cost.routed import Priced, pool_at
+from optimizer.formulation.routing import paced, timed
+from optimizer.formulation.routing.choices import Alike, alike
+from optimizer.formulation.routing.classes import groups
 from optimizer.formulation.routing.settle import Settled, settled
-from optimizer.formulation.routing.solve import route
+from optimizer.formulation.routing.solve import first_placement, route
 from optimizer.formulation.routing.turns import bound
 from optimizer.formulation.solve import Limits
 
@@ -28,12 +31,11 @@ EFFORTS = (1.0, 4.0, 16.0, 64.0)
 """Deterministic seconds of the search in what the first placements leave open, turn by turn; only the first effort
 where no time limit is given."""
 
-PARTS = (1.5, 1.2, 1.0)
-"""Where a placement takes longer than the turn, others are sought whose machines take at most so many times the part of
-it that their layers are of all."""
-
 MOST_SEARCHED = 2
 """Turns that are searched with each effort, the highest bounds first."""
+
+HALVINGS = 12
+"""Of what a turn may carry more than is reached: its bound to a four-thousandth of that."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,18 @@ class _Range:
     grouping: int = field(compare=False)
     first: int = field(compare=False)
     last: int = field(compare=False)
+    bounded: bool = field(default=False, compare=False)
+    """Whether covers gave the bound of its only turn."""
     routed: bool = field(default=False, compare=False)
     """Whether its pool is routed with proof: what is left open is that placements do not keep the turn."""
 
     @property
     def bound(self) -> float:
         return -self.key[0]
+
+    def below(self, most: float) -> "_Range":
+        """Return the same with another bound, if that is lower."""
+        return replace(self, key=(max(self.key[0], -most), self.key[1]))
 
 
 @dataclass
@@ -106,15 +114,67 @@ def operate(
             middle = (one.first + one.last) // 2
             _push(state, heap, numbers, one.grouping, (one.first, middle), one.bound)
             _push(state, heap, numbers, one.grouping, (middle + 1, one.last), one.bound)
-            continue
-        own = Limits(workers=limits.workers, seed=limits.seed, effort=0.0)
-        open_turns.append(_routed(state, one, own, progress))
+        elif not _refuted(state, one):
+            open_turns.append(one)
+            _place(state, one)
+            _tell(state, one, max(one.bound, *(other.bound for other in heap[:1])), progress)
+    open_turns = _bounded(state, [*heap, *open_turns], limits, start, progress)
     for effort in EFFORTS if limits.time_limit_s is not None else EFFORTS[:1]:
         open_turns = _searched(state, open_turns, effort, limits, start, progress)
     if state.best is None:
         return None
-    reached = [state.value, *(one.bound for one in (*heap, *open_turns))]
-    return Operated(state.best, state.grouping, max(reached), state.routed)
+    return Operated(state.best, state.grouping, max([state.value, *(one.bound for one in open_turns)]), state.routed)
+
+
+def _tell(state: _State, one: _Range, most: float, progress: Callable[[str], None]) -> None:
+    most = max(most, state.value)
+    gap = f", gap {most / state.value - 1:.2%}" if state.best else ""
+    turn_s = state.grids[one.grouping][one.first]
+    progress(f"turns of {turn_s:.4g} s: {state.value:.6g} of at most {most:.6g} tokens/s{gap}")
+
+
+def _alike(state: _State, one: _Range) -> tuple[Alike, ...]:
+    grid = state.grids[one.grouping]
+    return alike(state.groupings[one.grouping], grid[one.first], grid[one.last])
+
+
+def _refuted(state: _State, one: _Range) -> bool:
+    """Return whether no more flows in any of these turns than what is reached."""
+    layers, most_s = state.groupings[one.grouping].num_layers, state.grids[one.grouping][one.last]
+    flow = state.value * (1 + EQUAL / 2)
+    return flow > 0 and paced.refuted(paced.case_of(_alike(state, one), layers), layers, most_s, flow)
+
+
+def _place(state: _State, one: _Range) -> None:
+    """Find placements for one turn, and keep the best: stacks in time and, where links bind, stacks of each group."""
+    priced, turn_s = state.groupings[one.grouping], state.grids[one.grouping][one.first]
+    state.routed += 1
+    classes, above = _alike(state, one), state.value * (1 + EQUAL)
+    if found := timed.placed(classes, priced.num_layers, turn_s, above, one.bound):
+        within = {seat.run.machine: seat.within_s for seat in found}
+        _keep(state, one.grouping, settled(priced, [seat.run for seat in found], turn_s, within))
+    if timed.too_many(classes) or any(link.tokens_per_s < one.bound for link in priced.links):
+        pool = pool_at(priced, turn_s)
+        runs = first_placement(pool, groups(pool, one.bound))
+        _keep(state, one.grouping, settled(priced, runs, turn_s) if runs else None)
+
+
+def _bounded(
+    state: _State, ranges: list[_Range], limits: Limits, start: float, progress: Callable[[str], None]
+) -> list[_Range]:
+    """Return the turns that stay open; the highest of their bounds comes from covers when there is time."""
+    heapify(ranges)
+    while ranges and not ranges[0].bounded and not state.closed(ranges[0].bound) and not _over(limits, start):
+        one = heappop(ranges)
+        if one.first < one.last or _refuted(state, one):
+            if one.first < one.last:
+                heappush(ranges, replace(one, bounded=True))
+            continue
+        layers, most_s = state.groupings[one.grouping].num_layers, state.grids[one.grouping][one.last]
+        most = paced.bound(_alike(state, one), layers, most_s, state.value, one.bound, HALVINGS)
+        heappush(ranges, replace(one.below(most), bounded=True))
+        _tell(state, one, ranges[0].bound, progress)
+    return [one for one in ranges if not state.closed(one.bound)]
 
 
 def _over(limits: Limits, start: float) -> bool:
@@ -148,7 +208,13 @@ def _searched(
     """Return what a search leaves open."""
     left: list[_Range] = []
     for number, one in enumerate(sorted(open_turns)):
-        if one.routed or state.closed(one.bound) or number >= MOST_SEARCHED or _over(limits, start):
+        if (
+            one.routed
+            or one.first < one.last
+            or state.closed(one.bound)
+            or number >= MOST_SEARCHED
+            or _over(limits, start)
+        ):
             left.append(one)
             continue
         remaining = None if limits.time_limit_s is None else limits.time_limit_s - (time.monotonic() - start)
@@ -158,16 +224,10 @@ def _searched(
 
 
 def _routed(state: _State, one: _Range, limits: Limits, progress: Callable[[str], None]) -> _Range:
-    """Route the pool of one turn, keep what settles best, and return it with the bound that is left."""
+    """Search the pool of one turn, keep what settles best, and return it with the bound that is left."""
     priced, turn_s = state.groupings[one.grouping], state.grids[one.grouping][one.first]
     answer: Routing = route(pool_at(priced, turn_s), limits)
-    state.routed += 1
-    kept = settled(priced, answer.runs, turn_s) if answer.runs else None
-    _keep(state, one.grouping, kept)
-    reached = kept.tokens_per_s if kept else 0.0
-    for part in PARTS if reached < answer.tokens_per_s * (1 - EQUAL) else ():
-        others = route(pool_at(priced, turn_s, part), replace(limits, effort=0.0)).runs
-        _keep(state, one.grouping, settled(priced, others, turn_s) if others else None)
-    left = min(one.bound, answer.bound_tokens_per_s)
-    progress(f"turns of {turn_s:.4g} s: {state.value:.6g} of at most {max(state.value, left):.6g} tokens/s")
-    return _Range((-left, one.key[1]), one.grouping, one.first, one.last, answer.proven)
+    _keep(state, one.grouping, settled(priced, answer.runs, turn_s) if answer.runs else None)
+    left = one.below(answer.bound_tokens_per_s)
+    _tell(state, one, left.bound, progress)
+    return replace(left, routed=answer.proven)

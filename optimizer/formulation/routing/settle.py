@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.cost.machine import Step
-from optimizer.cost.pool import SINK, SOURCE, Link, Run
+from optimizer.cost.pool import SINK, SOURCE, Link, Machine, Pool, Run
 from optimizer.cost.routed import Priced, pool_at
 from optimizer.formulation.routing.network import carried
 
@@ -24,13 +24,18 @@ class Settled:
     tokens_per_s: float
 
 
-def settled(priced: Priced, runs: Sequence[Run], turn_s: float) -> Settled | None:
+def settled(
+    priced: Priced, runs: Sequence[Run], turn_s: float, within_s: Mapping[str, float] | None = None
+) -> Settled | None:
     """Return the most that flows through these runs while no path takes longer than ``turn_s``; None when nothing does.
 
     Less flows in smaller batches, so what a maximum flow carries is lowered until all paths keep the turn.
+    ``within_s``: how much of a turn each machine may take at most.
     """
     pool = pool_at(priced, turn_s)
     known = {machine.id for machine in pool.machines}
+    if within_s:
+        pool = replace(pool, machines=tuple(_slowed(priced, pool, runs, within_s)))
     found = carried(pool, [run for run in runs if run.machine in known])
     whole = _running(priced, runs, found.flows, turn_s, 1.0)
     if whole is not None:
@@ -41,6 +46,18 @@ def settled(priced: Priced, runs: Sequence[Run], turn_s: float) -> Settled | Non
         kept = _running(priced, runs, found.flows, turn_s, middle)
         best, low, high = (kept, middle, high) if kept else (best, low, middle)
     return best
+
+
+def _slowed(priced: Priced, pool: Pool, runs: Sequence[Run], within_s: Mapping[str, float]) -> Iterator[Machine]:
+    """Yield the machines of the runs as steps of at most so long leave them."""
+    machines = {machine.id: machine for machine in pool.machines}
+    for run in runs:
+        held, machine = priced.held(run), machines.get(run.machine)
+        steps = held.within(float("inf")) if held else ()
+        able = (step.tokens_per_s for step in steps if priced.seconds(step) <= within_s[run.machine])
+        if machine:
+            rate = min(max(able, default=0.0), machine.carries(run.first, run.num_layers, pool.num_layers))
+            yield replace(machine, tokens_per_s=(rate,) * run.num_layers, ends=None)
 
 
 def _running(priced: Priced, runs: Sequence[Run], flows: Sequence[Link], turn_s: float, share: float) -> Settled | None:
@@ -64,8 +81,7 @@ def longest_path(priced: Priced, runs: Sequence[Run], flows: Sequence[Link], ste
     until: dict[str, float] = {SOURCE: 0.0}
     for run in sorted(runs, key=lambda run: run.first):
         step = steps[run.machine]
-        own_s = step.longest_s if priced.at_worst else step.turn_s
-        until[run.machine] = own_s + max(until[link.sender] for link in _into(run.machine, flows))
+        until[run.machine] = priced.seconds(step) + max(until[link.sender] for link in _into(run.machine, flows))
     return max((until[link.sender] for link in _into(SINK, flows)), default=0.0)
 
 

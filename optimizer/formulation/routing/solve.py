@@ -23,7 +23,7 @@ def route(pool: Pool, limits: Limits, progress: Callable[[str], None] = lambda _
     classes = machine_classes(pool)
     most = ceiling(classes, pool.num_layers)
     apart = groups(pool, most)
-    runs = _first(pool, apart)
+    runs = first_placement(pool, apart)
     reached = carried(pool, runs).tokens_per_s
     progress(f"first placement: {reached:.6g} of at most {most:.6g} tokens/s")
     proof = _proof(classes, pool, reached, most, _left(limits, start))
@@ -43,7 +43,7 @@ def _left(limits: Limits, start: float) -> Limits:
     return replace(limits, time_limit_s=max(0.0, limits.time_limit_s - (time.monotonic() - start)))
 
 
-def _first(pool: Pool, apart: Sequence[Sequence[str]]) -> tuple[Run, ...]:
+def first_placement(pool: Pool, apart: Sequence[Sequence[str]]) -> tuple[Run, ...]:
     """Return the best stacks: of all machines, of each group inside which no link binds, and of all groups together."""
     classes = sorted(machine_classes(pool, apart), key=lambda one: _group_of(apart, one))
     subsets = [classes, *([one for one in classes if one.machines[0] in group] for group in apart if len(apart) > 1)]
