@@ -13,9 +13,10 @@ from typing import Literal
 from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration, Host, HostFigures, on_host
+from optimizer.inputs.cells import Row
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import ModelSpec
-from optimizer.validation import Errors, Prediction, Row, Validation, summary, validate
+from optimizer.validation import Errors, Prediction, Validation, summary, validate
 
 Figure = Literal["launch", "piece"]
 FIGURES: tuple[Figure, ...] = ("launch", "piece")

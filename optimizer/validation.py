@@ -5,7 +5,7 @@ dictionaries of text (one value a row; an empty setting means that engine versio
 cannot be priced is listed with the reason. The loaders are those of ``inputs.presets`` (or ``inputs.read`` for the
 user's own models); each may raise InputError, which becomes the row's reason.
 
-Error = (predicted - measured) / measured. Metrics, by the metric's name in the row:
+Error = (predicted - measured) / measured, both in the row's unit: s, ms or us, tokens, tokens/s. By the metric's name:
 kv_tokens: tokens of the engine's KV pool. ttft: first token of the first of ``concurrency`` prompts on an idle engine.
 tpot: seconds per token with ``concurrency`` requests in decode. burst_tpot: the mean of ``concurrency`` requests sent
 to an idle engine at once, prefill of later ones between the tokens of earlier ones included. batch_prefill_time: until
@@ -13,7 +13,7 @@ the last of ``concurrency`` prompts has its token. batch_output_tokens_per_s: ``
 until the last has ended. closed_loop_output_tokens_per_s: steady window of a closed loop over ``requests``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 from statistics import fmean, median
@@ -26,15 +26,16 @@ from optimizer.cost.serving import batch_seconds, closed_loop
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.cost.step import decode
 from optimizer.errors import InputError
+from optimizer.inputs import cells
 from optimizer.inputs.calibration import Calibration
+from optimizer.inputs.cells import Row
+from optimizer.inputs.complaints import validated
 from optimizer.inputs.engine import EngineSpec
 from optimizer.inputs.gpu import GpuSpec
 from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec, Scheme
 from optimizer.inputs.workload import EngineChoice, KvScheme, Lengths, WorkloadSpec
 from optimizer.layout import Layout, refusals, split_layers
 from optimizer.topology.wiring import ALONE, GroupPath, HopPath, Medium, Wiring
-
-Row = Mapping[str, str]
 
 NODE_GPUS = 8
 """Rows do not say how nodes are joined: only replicas of one node of up to so many GPUs are priced."""
@@ -62,7 +63,7 @@ class Prediction:
     @property
     def error(self) -> float | None:
         """(predicted - measured) / measured."""
-        if self.predicted is None or not self.measured:
+        if self.predicted is None or self.measured is None or self.measured <= 0:
             return None
         return (self.predicted - self.measured) / self.measured
 
@@ -123,8 +124,8 @@ def validate(
     """Return every row with its prediction or the reason why it has none, in the rows' order."""
 
     def case_of(row: Row) -> tuple[Case, int]:
-        gpu = load_gpu(_needed(row, "gpu"))
-        model, engine = load_model(_needed(row, "model")), load_engine(row.get("engine") or "vllm")
+        gpu = load_gpu(cells.needed(row, "gpu"))
+        model, engine = load_model(cells.needed(row, "model")), load_engine(row.get("engine") or "vllm")
         return row_case(row, model, gpu, engine, load_calibration(gpu))
 
     return Validation(tuple(_predicted(index, row, case_of) for index, row in enumerate(rows)))
@@ -134,12 +135,12 @@ def _predicted(index: int, row: Row, case_of: Callable[[Row], tuple[Case, int]])
     metric, model, layout = row.get("metric") or "", row.get("model") or "", _label(row)
     measured: float | None = None
     try:
-        measured = _float(row, "value")
+        measured = cells.number(row, "value")
         case, replicas = case_of(row)
-        value = predict(case, row, replicas)
+        value = predict(case, row, replicas) * cells.units(row, metric)
     except InputError as error:
         return Prediction(index, metric, model, layout, measured, None, str(error))
-    if not measured or measured <= 0:
+    if measured <= 0:
         return Prediction(index, metric, model, layout, measured, value, "value: no positive measurement")
     return Prediction(index, metric, model, layout, measured, value)
 
@@ -150,42 +151,18 @@ def _label(row: Row) -> str:
     return " ".join(filter(None, (degrees or "tp1", *schemes)))
 
 
-def _needed(row: Row, key: str) -> str:
-    value = (row.get(key) or "").strip()
-    if not value:
-        raise InputError(f"{key}: empty; the row cannot be priced without it")
-    return value
-
-
-def _float(row: Row, key: str) -> float:
-    text = _needed(row, key)
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{key}: {text!r} is no number") from None
-
-
-def _int(row: Row, key: str, default: int | None = None) -> int:
-    if default is not None and not (row.get(key) or "").strip():
-        return default
-    value = _float(row, key)
-    if value != int(value) or value < 1:
-        raise InputError(f"{key}: {row[key]!r} is no positive whole number")
-    return int(value)
-
-
 def _choice(row: Row, engine: EngineSpec) -> EngineChoice:
     """Return the settings the row names; None stands for the default."""
-    sizes = tuple(int(size) for size in (row.get("cuda_graph_sizes") or "").split())
-    return EngineChoice(
-        name=engine.name,
-        version=(row.get("engine_version") or "").strip() or None,
-        gpu_memory_utilization=_float(row, "gpu_memory_utilization") if row.get("gpu_memory_utilization") else None,
-        max_num_seqs=_int(row, "max_num_seqs") if row.get("max_num_seqs") else None,
-        max_num_batched_tokens=_int(row, "max_num_batched_tokens") if row.get("max_num_batched_tokens") else None,
-        cuda_graph_sizes=sizes,
-        cuda_graphs=(row.get("cuda_graphs") or "1") != "0",
-    )
+    named: dict[str, object] = {
+        "name": engine.name,
+        "version": cells.text(row, "engine_version") or None,
+        "gpu_memory_utilization": cells.share(row, "gpu_memory_utilization"),
+        "max_num_seqs": cells.whole_or_none(row, "max_num_seqs"),
+        "max_num_batched_tokens": cells.whole_or_none(row, "max_num_batched_tokens"),
+        "cuda_graph_sizes": cells.wholes(row, "cuda_graph_sizes"),
+        "cuda_graphs": cells.text(row, "cuda_graphs") != "0",
+    }
+    return validated(EngineChoice, named, "settings")
 
 
 def row_case(
@@ -194,8 +171,8 @@ def row_case(
     """Return the replica of a row and how many of it run side by side; InputError says why it cannot be priced."""
     layout, replicas = _layout(row, model)
     _admit(model, layout, engine)
-    if row.get("max_model_len"):
-        model = model.model_copy(update={"max_model_len": _int(row, "max_model_len")})
+    if cells.text(row, "max_model_len"):
+        model = model.model_copy(update={"max_model_len": cells.whole(row, "max_model_len")})
     choice, workload = _choice(row, engine), _workload(row)
     settings = resolve(choice, engine, gpu, model, workload, None, gpus=layout.world_size)
     facts = version_facts(engine, settings.version)
@@ -207,7 +184,7 @@ def _layout(row: Row, model: ModelSpec) -> tuple[Layout, int]:
 
     Data parallelism of a model whose experts are spread over it shares those experts; else it is replicas side by side.
     """
-    tp, pp, dp, ep = (_int(row, axis, 1) for axis in ("tp", "pp", "dp", "ep"))
+    tp, pp, dp, ep = (cells.whole(row, axis, 1) for axis in ("tp", "pp", "dp", "ep"))
     weights, kv = row.get("weights") or model.checkpoint_scheme, row.get("kv_cache") or "bf16"
     shared = dp if ep > tp and model.is_moe else 1
     try:
@@ -249,16 +226,16 @@ def _own_links(gpu: GpuSpec, layout: Layout) -> tuple[Medium, float]:
 
 
 def _workload(row: Row) -> WorkloadSpec:
-    lengths = {key: Lengths(mean=_int(row, key, 1)) for key in ("isl", "osl")}
+    lengths = {key: Lengths(mean=cells.whole(row, key, 1)) for key in ("isl", "osl")}
     return WorkloadSpec(isl=lengths["isl"], osl=lengths["osl"])
 
 
 def predict(case: Case, row: Row, replicas: int = 1) -> float:
     """Return the prediction for one row; InputError for a metric that has no definition."""
-    workload, metric = _workload(row), _needed(row, "metric")
+    workload, metric = _workload(row), cells.needed(row, "metric")
     if metric == "kv_tokens":
         return float(kv_pool(case))
-    each = ceil(_int(row, "concurrency", 1) / replicas)
+    each = ceil(cells.whole(row, "concurrency", 1) / replicas)
     distinct = collapsed(case.model, row)
     match metric:
         case "ttft":
@@ -286,8 +263,8 @@ def _closed_loop(
     case: Case, row: Row, workload: WorkloadSpec, each: int, replicas: int, distinct: float | None
 ) -> float:
     """Return output tokens/s of one replica: until ``requests`` are done, or for ever when the row names none."""
-    if row.get("requests"):
-        requests = ceil(_int(row, "requests") / replicas)
+    if cells.text(row, "requests"):
+        requests = ceil(cells.whole(row, "requests") / replicas)
         return closed_loop_tokens_per_s(case, workload, each, requests, distinct)
     return closed_loop(case, workload, each).requests_per_s * workload.osl.mean
 

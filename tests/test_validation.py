@@ -66,6 +66,11 @@ def test_every_row_of_our_own_measurement_is_priced_within_the_published_errors(
         ({"value": "0"}, "no positive measurement"), ({"isl": "long"}, "'long' is no number"),
         ({"model": "nobody/nothing"}, "nothing"), ({"weights": "q4_k_m"}, "'q4_k_m' is not modelled"),
         ({"engine_version": "99.0"}, "99.0"), ({"engine": "llama.cpp"}, "llama.cpp"),
+        ({"value": "-1"}, "no positive measurement"), ({"value": "nan"}, "'nan' is no number"),
+        ({"isl": "inf"}, "'inf' is no number"), ({"concurrency": "nan"}, "'nan' is no number"),
+        ({"unit": "h"}, "unit: 'h' is none of tpot"), ({"unit": "tokens/s"}, "unit: 'tokens/s' is none of tpot"),
+        ({"gpu_memory_utilization": "90"}, "gpu_memory_utilization: 90.0"),
+        ({"cuda_graph_sizes": "1 two"}, "cuda_graph_sizes: 'two' is no number"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_priced_is_listed_with_its_reason(change: dict[str, str], reason: str) -> None:
@@ -85,6 +90,15 @@ def test_an_empty_setting_is_that_engine_versions_default() -> None:
     assert empty.predicted == written.predicted
 
 
+def test_a_row_is_priced_in_its_own_unit() -> None:
+    seconds, milliseconds, blank = checked(
+        ROW, ROW | {"unit": "ms", "value": "5.18041"}, ROW | {"unit": ""}
+    ).predictions  # fmt: skip
+    assert seconds.predicted == blank.predicted
+    assert milliseconds.predicted == pytest.approx(1e3 * (seconds.predicted or 0.0))
+    assert milliseconds.error == pytest.approx(seconds.error)
+
+
 def test_collapsed_routing_is_applied_to_rows_that_say_so_and_nowhere_else() -> None:
     lite = ROW | {"model": "deepseek-ai/DeepSeek-V2-Lite", "concurrency": "64"}
     real, dummy = checked(lite, lite | {"source": "dummy weights"}).predictions
@@ -97,7 +111,10 @@ def test_collapsed_routing_is_applied_to_rows_that_say_so_and_nowhere_else() -> 
 
 
 def test_replicas_side_by_side_share_the_requests_and_add_their_rates() -> None:
-    loop = ROW | {"metric": "closed_loop_output_tokens_per_s", "value": "1", "requests": "192", "concurrency": "64"}
+    loop = ROW | {
+        "metric": "closed_loop_output_tokens_per_s", "value": "1", "unit": "tokens/s", "requests": "192",
+        "concurrency": "64",
+    }  # fmt: skip
     one, two = checked(loop | {"concurrency": "32", "requests": "96"}, loop | {"dp": "2"}).predictions
     assert one.predicted is not None
     assert two.predicted == pytest.approx(2 * one.predicted)

@@ -29,7 +29,8 @@ import fit_tables
 
 from optimizer.host_fit import HostFit, fit, priced
 from optimizer.inputs import presets
-from optimizer.validation import Row, Validation
+from optimizer.inputs.cells import Row
+from optimizer.validation import Validation
 
 DATA = Path(__file__).parent / "data"
 

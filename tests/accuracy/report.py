@@ -19,8 +19,9 @@ import simulate
 
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration, Roofline
+from optimizer.inputs.cells import Row
 from optimizer.inputs.engine import EngineSpec
-from optimizer.validation import Errors, Prediction, Row, Validation, validate
+from optimizer.validation import Errors, Prediction, Validation, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = Path(__file__).parent / "data" / "h200_vllm.csv"
