@@ -1,28 +1,22 @@
 """Candidates: what each layout alone would give on the same cluster, beside the plan that was chosen."""
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict
 from typing import Any
 
 from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Shape
 from optimizer.errors import NoAnswerError
+from optimizer.formulation.alone import Alone, alone
 from optimizer.formulation.columns import Column
-from optimizer.formulation.dominance import beats, essential, undominated
 from optimizer.formulation.instance import Instance, phase_order
-from optimizer.formulation.objectives import value
-from optimizer.formulation.packing import packed
-from optimizer.formulation.partners import Partners
-from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.layout import Layout, split_layers
 from optimizer.plan import Candidate, Replica
 from optimizer.topology.footprints import Footprint
 from optimizer.units import show_seconds
-
-EFFORT = 0.02
-"""Deterministic seconds for a candidate that is not plain: it is context, not the answer, and needs no proof."""
 
 SAME_TOKENS = 0.0005
 """Of the tokens: less is not told as a loss."""
@@ -31,118 +25,46 @@ Key = tuple[int, Role, Layout, str]
 """A service, a role, and a layout on a GPU type."""
 
 
-@dataclass(frozen=True)
-class Alone:
-    """The best plan whose replicas all have one layout."""
-
-    copies: tuple[tuple[Column, int], ...]
-    """How many replicas of each column."""
-    meets: bool
-    """Whether they serve all that is asked; if not, they are as many as give most tokens."""
-    tokens_per_s: float
-    """Never more than the demand."""
-    value: float
-    """Of the objective."""
-
-    @cached_property
-    def replicas(self) -> int:
-        """All of them."""
-        return sum(n for _, n in self.copies)
-
-    @cached_property
-    def gpus(self) -> int:
-        """GPUs of all replicas."""
-        return sum(column.gpus * n for column, n in self.copies)
-
-    @property
-    def column(self) -> Column:
-        """The first replica, standing for all."""
-        return self.copies[0][0]
-
-
 def candidates(
-    instance: Instance, shapes: Sequence[Shape], columns: Iterable[Column], chosen: Sequence[Replica] = ()
+    instance: Instance,
+    shapes: Sequence[Shape],
+    columns: Iterable[Column],
+    chosen: Sequence[Replica] = (),
+    until_s: float = math.inf,
 ) -> tuple[Candidate, ...]:
     """Return one candidate for each layout and GPU type, best first; those without any admissible point come last.
 
     Where there are several models or roles, each is looked at by itself, as if the cluster were all its own.
+    ``until_s``: monotonic seconds after which no more layouts are looked at; the others are left out.
     """
     by_key: dict[Key, list[Column]] = {}
     for column in columns:
         by_key.setdefault(_key(column.shape), []).append(column)
-    plans = {key: _alone(instance, options) for key, options in by_key.items()}
+    plans = _looked_at(instance, by_key, until_s)
     used = {(r.service, r.role, r.layout, r.gpu_type) for r in chosen}
     rows: list[Candidate] = []
     for asked in sorted({key[:2] for key in by_key}, key=phase_order):
         known = [(key, plan) for key, plan in plans.items() if plan and key[:2] == asked]
         ranked = sorted(known, key=lambda item: (*_rank(instance, item[1]), item[0]))
         rows += [_row(instance, plan, ranked[0][1], chosen=key in used) for key, plan in ranked]
-    return (*rows, *_refused(instance, shapes, plans))
+    return (*rows, *_refused(instance, (one for one in shapes if not one.points or _key(one) in plans), plans))
+
+
+def _looked_at(instance: Instance, by_key: Mapping[Key, Sequence[Column]], until_s: float) -> dict[Key, Alone | None]:
+    """Return the plan of each layout by itself that there is time for."""
+    plans: dict[Key, Alone | None] = {}
+    for key, own in by_key.items():
+        if time.monotonic() >= until_s:
+            break
+        try:
+            plans[key] = alone(instance, own, until_s)
+        except NoAnswerError:
+            continue
+    return plans
 
 
 def _key(shape: Shape) -> Key:
     return shape.service, shape.role, shape.layout, shape.footprint.gpu_type
-
-
-def _alone(instance: Instance, options: Sequence[Column]) -> Alone | None:
-    """Return the best plan of one layout; when it cannot serve all that is asked, the one with most tokens."""
-    if (plain := packed(instance, options)) is not None:
-        return _summed(instance, plain.copies, None, meets=plain.is_enough)
-    for of, meets in ((instance, True), (_without_demand(instance), False)):
-        kept = _essential(replace(of, columns=tuple(options)))
-        choice = _solved(replace(of, columns=kept))
-        if choice is not None:
-            copies = tuple((column, n) for column, n in zip(kept, choice.replicas, strict=True) if n)
-            return _summed(instance, copies, choice if of.survive else None, meets=meets)
-    return None
-
-
-def _essential(instance: Instance) -> tuple[Column, ...]:
-    """Return the columns that matter; a phase by itself has no partners, without which none would be essential."""
-    if instance.columns[0].role == "both":
-        return essential(instance)
-    return undominated(instance.columns, beats(instance, Partners({}, {})))
-
-
-def _solved(instance: Instance) -> Choice | None:
-    """Return the best choice found in little effort; more effort only until any is known."""
-    for effort in (EFFORT, 10 * EFFORT, 100 * EFFORT):
-        try:
-            return choose(instance, Limits(effort=effort), lambda _: None)
-        except NoAnswerError:
-            continue
-    return choose(instance, Limits(), lambda _: None)
-
-
-def _without_demand(instance: Instance) -> Instance:
-    """Return the question of most tokens under saturating load."""
-    loads = tuple(replace(one, workload=_saturating(one.workload)) for one in instance.loads)
-    return replace(instance, objective="throughput", then=(), survive=None, loads=loads)
-
-
-def _saturating(load: WorkloadSpec) -> WorkloadSpec:
-    return WorkloadSpec(isl=load.isl, osl=load.osl, slo=load.slo)
-
-
-def _summed(instance: Instance, copies: tuple[tuple[Column, int], ...], left: Choice | None, *, meets: bool) -> Alone:
-    load = instance.loads[copies[0][0].service]
-    rate = load.workload.request_rate
-    asked = None if rate is None else rate * load.workload.osl.mean
-    tokens = sum(column.point.requests_per_s * n for column, n in copies) * load.workload.osl.mean
-    if left is not None and instance.objective == "throughput":
-        tokens = left.value  # after the worst failure
-    tokens = tokens if asked is None else min(tokens, asked)
-    if asked is not None and tokens < asked * (1 - 1e-6):
-        meets = False
-    worth = tokens if instance.objective == "throughput" else _worth(instance, copies)
-    return Alone(copies, meets, tokens, worth)
-
-
-def _worth(instance: Instance, copies: Sequence[tuple[Column, int]]) -> float:
-    """Return the objective, where it is no throughput: of the slowest, or the sum of all."""
-    if instance.objective in ("latency", "ttft"):
-        return value(instance, instance.objective, [column for column, _ in copies])
-    return sum(value(instance, instance.objective, [column]) * n for column, n in copies)
 
 
 def _rank(instance: Instance, plan: Alone) -> tuple[float, ...]:

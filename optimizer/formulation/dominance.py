@@ -9,11 +9,12 @@ from operator import le, sub
 from optimizer.formulation.columns import Column, Piece
 from optimizer.formulation.failures import told_apart
 from optimizer.formulation.instance import Instance, Load
+from optimizer.formulation.outdone import best
 from optimizer.formulation.pairs import kind
 from optimizer.formulation.partners import Partners, freely_divisible, partners, with_partners
 from optimizer.inputs.workload import ROLES
 
-Beats = Callable[[Column, Column], bool]
+Merits = Callable[[Column], tuple[float, ...]]
 
 
 def essential(instance: Instance) -> tuple[Column, ...]:
@@ -33,7 +34,7 @@ def reduced(instance: Instance, *, all_fast: bool = False) -> tuple[Column, ...]
     before = len(kept) + 1
     while len(kept) < before:  # a column less may leave others with partners that no longer differ
         before, known = len(kept), partners(kept, instance.loads)
-        kept = undominated(kept, beats(instance, known, all_fast=all_fast))
+        kept = undominated(kept, merits(instance, known, all_fast=all_fast))
         for service, load in enumerate(instance.loads):
             if carried := all_that_counts(instance, load, all_fast=all_fast):
                 kept = unsplittable(kept, service, partners(kept, instance.loads), carried)
@@ -48,26 +49,27 @@ def _within_limits(instance: Instance) -> tuple[Column, ...]:
     return tuple(c for c in instance.columns if c.gpus <= gpus and c.point.concurrency <= most[c.service])
 
 
-def beats(instance: Instance, known: Partners, *, all_fast: bool = False) -> Beats:
-    """Return whether one column is at least as good as another, of equal needs, in everything that is looked at."""
+def merits(instance: Instance, known: Partners, *, all_fast: bool = False) -> Merits:
+    """Return what of a column is looked at, beside what it takes: more of each is never worse."""
     objectives = instance.then if all_fast else instance.objectives
     rates_count = tuple(all_that_counts(instance, load, all_fast=all_fast) is not _in_flight for load in instance.loads)
     by_flight = tuple(load.clients(instance.objective) is not None for load in instance.loads)
     sign = 1 if instance.objective != "throughput" else -1  # places for clients, or clients that are taken up
 
-    def at_least_as_good(one: Column, other: Column) -> bool:
-        a, b = one.point, other.point
-        if (rates_count[one.service] and a.requests_per_s < b.requests_per_s) or not known.covers(one, other):
-            return False
-        if by_flight[one.service] and sign * a.concurrency < sign * b.concurrency:
-            return False
-        if one.role == "decode" and by_flight[one.service] and sign > 0 and a.requests_per_s > b.requests_per_s:
-            return False  # prompts would have to keep up with more
-        if "ttft" in objectives and (a.ttft_s > b.ttft_s or a.ttft_s + a.transfer_s > b.ttft_s + b.transfer_s):
-            return False
-        return "latency" not in objectives or a.tpot_s <= b.tpot_s
+    def of(column: Column) -> tuple[float, ...]:
+        point, service, apart = column.point, column.service, column.role != "both"
+        found: list[float] = [*known.reach.get(id(column), ())]
+        if rates_count[service]:
+            found.append(point.requests_per_s)
+        if by_flight[service]:
+            found.append(sign * point.concurrency)
+        if column.role == "decode" and by_flight[service] and sign > 0:
+            found.append(-point.requests_per_s)  # prompts would have to keep up with more
+        if "ttft" in objectives:
+            found += [-point.ttft_s, *([-point.ttft_s - point.transfer_s] if apart else [])]
+        return (*found, -point.tpot_s) if "latency" in objectives else tuple(found)
 
-    return at_least_as_good
+    return of
 
 
 Carried = Callable[[Column], float]
@@ -92,26 +94,25 @@ def _in_flight(column: Column) -> float:
     return float(column.point.concurrency)
 
 
-def undominated(columns: Iterable[Column], better: Beats) -> tuple[Column, ...]:
+def undominated(columns: Iterable[Column], of: Merits) -> tuple[Column, ...]:
     """Return the columns that no other of equal needs is at least as good as; the first of equals stays.
 
     Replacing a column by one of its model and role that takes the same and is no worse keeps any plan admissible and
     no worse; where prefill and decode are apart, it has to agree with the same partners too.
     """
-    rivals: dict[object, list[tuple[int, Column]]] = defaultdict(list)
-    of_shape: dict[tuple[int, int, int], list[tuple[int, Column]]] = {}
-    for index, column in enumerate(columns):
+    every = tuple(columns)
+    rivals: dict[object, list[int]] = defaultdict(list)
+    of_shape: dict[tuple[int, int, int], list[int]] = {}
+    for index, column in enumerate(every):
         parts = (id(column.shape), id(column.pieces), id(column.leaf_shares))  # hashing what they hold takes longer
         group = of_shape.get(parts)
         if group is None:
             partners = None if column.role == "both" else kind(column)
             group = rivals[column.takes, column.price_per_h, column.service, column.role, partners]
             of_shape[parts] = group
-        if any(better(other, column) for _, other in group):
-            continue
-        group[:] = [(i, other) for i, other in group if not better(column, other)]
-        group.append((index, column))
-    return tuple(column for _, column in sorted((e for group in rivals.values() for e in group), key=lambda e: e[0]))
+        group.append(index)
+    kept = sorted(group[n] for group in rivals.values() for n in best([of(every[index]) for index in group]))
+    return tuple(every[index] for index in kept)
 
 
 Taken = tuple[int, tuple[int, ...]]

@@ -28,11 +28,6 @@ class Partners:
     whole: dict[tuple[int, Role], Reach]
     """What a column reaches when it may be paired with all, by service and role."""
 
-    def covers(self, one: Column, other: Column) -> bool:
-        """Whether ``one`` may be paired with all that ``other`` may."""
-        mine, its = self.reach.get(id(one)), self.reach.get(id(other))
-        return mine is None or its is None or (mine[0] >= its[0] and mine[1] >= its[1])
-
     def is_free(self, column: Column) -> bool:
         """Whether it may be paired with every replica of the other phase."""
         return self.reach.get(id(column)) == self.whole.get((column.service, column.role))

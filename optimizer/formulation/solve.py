@@ -32,6 +32,12 @@ TIE_EFFORT = 1.0
 """Deterministic seconds for each tie-break: what is asked is proven before, and plans need no proof beyond it."""
 
 
+EQUAL = 1e-12
+"""Relative: the seconds of a replica and of the fastest one are sums of the same floats."""
+
+LEAST_TRIED_S = 1.0
+"""For the solver where no plan is known when the time limit is over."""
+
 SAME = 1e-9
 """Relative: sums of the same floats in another order are no difference."""
 
@@ -65,8 +71,11 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     """
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
+    limited = limits.time_limit_s is not None
+    first = built(instance) if instance.survive or limits.anytime or limited else None
+    if limited and first is None:  # hard to find, or there is none: not told unless the solver has tried
+        limits = replace(limits, time_limit_s=max(limits.time_limit_s or 0.0, LEAST_TRIED_S))
     search = Search(limits, progress)
-    first = built(instance) if instance.survive or limits.anytime or limits.time_limit_s is not None else None
     try:
         search.go_on()
         return _at_least(first, instance, _searched(instance, search, first))
@@ -81,9 +90,13 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
 
 
 def _unproven(first: Built, instance: Instance, *, interrupted: bool) -> Choice:
-    """Return the plan by construction as a choice, with the bound that is known without any search."""
+    """Return the plan by construction as a choice, with the bound that is known without any search.
+
+    Where it reaches that bound it is proven, as far as nothing else was asked.
+    """
     value, bound = worth(instance, first), least(instance)
-    return Choice(first.replicas, first.held, proven=False, bound=bound, value=value, interrupted=interrupted)
+    proven = not instance.then and math.isclose(value, bound, rel_tol=EQUAL)
+    return Choice(first.replicas, first.held, proven=proven, bound=bound, value=value, interrupted=interrupted)
 
 
 def _at_least(first: Built | None, instance: Instance, found: Choice | None) -> Choice | None:

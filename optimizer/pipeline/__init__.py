@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from optimizer.compare import candidate_label
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.quantities import EngineSettings, Estimate
-from optimizer.errors import InfeasibleError, InputError
+from optimizer.errors import InfeasibleError, InputError, NoAnswerError
 from optimizer.formulation.candidates import candidates
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec, Scheme
@@ -26,7 +27,14 @@ from optimizer.topology.graph import build
 from optimizer.topology.seats import first_seats
 from optimizer.units import show_number
 
+if TYPE_CHECKING:
+    from optimizer.formulation.solve import Choice
+
 __all__ = ["Request", "Solved", "compare", "estimate", "solve"]
+
+
+LEAST_S = 1.0
+"""For the choice, where prices have taken all of the time limit."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +52,38 @@ def solve(request: Request, progress: Progress = silent, prices: Known | None = 
     InfeasibleError with the nearest miss when nothing is admissible (``relax.relaxations`` knows what would help),
     NoAnswerError when the time limit comes first.
     """
-    from optimizer.formulation.solve import Limits, choose
     from optimizer.pipeline.faults import with_fault_costs
     from optimizer.pipeline.planned import kept
 
     clock = _Clock()
+    until_s = time.monotonic() + (math.inf if request.time_limit_s is None else request.time_limit_s)
     with clock("price"):
         known = prepare(request, progress, prices=prices)
     with clock("solve"):
-        limits = Limits(request.time_limit_s, request.workers, request.seed, gap=request.gap, anytime=True)
-        choice = choose(known.instance, limits, progress)
+        choice = _chosen(request, known, progress, until_s, clock)
     if choice is None:
         raise _unmet(request, known)
     with clock("seat and verify"):
-        plan = kept(request, known, choice, progress)
+        plan = kept(request, known, choice, progress, until_s)
     if request.faults and request.cluster.overrides:
-        left = math.inf if request.time_limit_s is None else request.time_limit_s - sum(clock.seconds.values())
         with clock("faults"):
-            plan = with_fault_costs(request, known, plan, progress, left)
+            plan = with_fault_costs(request, known, plan, progress, until_s)
     return Solved(plan, clock.seconds)
+
+
+def _chosen(request: Request, known: Prepared, progress: Progress, until_s: float, clock: "_Clock") -> "Choice | None":
+    """Return the best choice in what is left of the time; NoAnswerError tells when prices took most of it."""
+    from optimizer.formulation.solve import Limits, choose
+
+    left_s = None if request.time_limit_s is None else max(LEAST_S, until_s - time.monotonic())
+    limits = Limits(left_s, request.workers, request.seed, gap=request.gap, anytime=True)
+    try:
+        return choose(known.instance, limits, progress)
+    except NoAnswerError as error:
+        if left_s is not None and left_s < clock.seconds["price"]:
+            took = f"{len(known.shapes)} shapes took {clock.seconds['price']:.1f} s to price"
+            raise NoAnswerError(f"{error}: {took}") from error
+        raise
 
 
 def compare(

@@ -45,9 +45,12 @@ class _Answer:
 
 
 def with_fault_costs(
-    request: Request, known: Prepared, plan: Plan, progress: Progress = silent, seconds_left: float = math.inf
+    request: Request, known: Prepared, plan: Plan, progress: Progress = silent, until_s: float = math.inf
 ) -> Plan:
-    """Return the plan with what each fault of its cluster costs, or with a note on why that is not told."""
+    """Return the plan with what each fault of its cluster costs, or with a note on why that is not told.
+
+    ``until_s``: monotonic seconds after which nothing more is asked.
+    """
     broken = faults(request.cluster) if request.faults else ()
     if not broken:
         return plan
@@ -56,9 +59,8 @@ def with_fault_costs(
     repairs = _repairs(request, known, broken)
     room = max(1, MOST_SHAPES // len(known.shapes))
     progress(f"{_count(broken)}: solving again without {'it' if len(broken) == 1 else 'them'}")
-    end = time.monotonic() + seconds_left
     try:
-        told = tuple(_costs(request, known, plan, repairs[: min(room, MOST + 1)], end))
+        told = tuple(_costs(request, known, plan, repairs[: min(room, MOST + 1)], until_s))
     except (KeyboardInterrupt, Stopped):
         return _noted(plan, f"what {_count(broken)} cost is not told: stopped by the user")
     plan = plan.model_copy(update={"faults": told})
@@ -136,13 +138,13 @@ def _others(match: Match, node: str, topology: Topology) -> tuple[Override, ...]
 
 
 def _costs(
-    request: Request, known: Prepared, plan: Plan, repairs: Sequence[_Repair], end: float
+    request: Request, known: Prepared, plan: Plan, repairs: Sequence[_Repair], until_s: float
 ) -> Iterator[FaultCost]:
     """Yield the costs of the repairs that can be told; when all together cost nothing, none is looked at alone."""
     for repair in repairs:
-        if time.monotonic() > end:
+        if time.monotonic() > until_s:
             return
-        found = _answer(replace(request, cluster=without(request.cluster, *repair.repaired)), known.prices)
+        found = _answer(replace(request, cluster=without(request.cluster, *repair.repaired)), known.prices, until_s)
         if found is None:
             continue
         cost = FaultCost(
@@ -165,11 +167,12 @@ def loss_fraction(objective: ObjectiveName, with_it: float, without_it: float) -
     return lost / without_it
 
 
-def _answer(request: Request, prices: Known | None = None) -> _Answer | None:
+def _answer(request: Request, prices: Known | None = None, until_s: float = math.inf) -> _Answer | None:
     """Return the proven answer to a question; None when there is none or it is not proven in bounded effort."""
     try:
         known = prepare(request, silent, prices=prices)
-        choice = choose(known.instance, Limits(effort=EFFORT, seed=request.seed), silent)
+        left_s = None if math.isinf(until_s) else max(0.0, until_s - time.monotonic())
+        choice = choose(known.instance, Limits(left_s, effort=EFFORT, seed=request.seed), silent)
     except (InfeasibleError, NoAnswerError):
         return None
     if choice is None or not choice.proven:

@@ -1,6 +1,8 @@
 """From a choice to a plan: seats, totals, candidates, provenance, verification."""
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from optimizer.errors import Stopped, VerificationError
@@ -16,6 +18,9 @@ from optimizer.pipeline.totals import totals_of
 from optimizer.plan import Inputs, Plan, Replica, Survival
 from optimizer.verify import check
 
+LEAST_S = 1.0
+"""For the layouts by themselves where the time limit is over when the plan is known."""
+
 
 def _survival(request: Request, known: Prepared, replicas: Sequence[Replica]) -> Survival | None:
     """Return what the worst failure leaves when one is to be survived: by rate, unless clients are asked for."""
@@ -30,17 +35,33 @@ def _order(seated: Seated) -> tuple[int, bool]:
     return seated.column.service, seated.column.role == "decode"
 
 
-def kept(request: Request, known: Prepared, choice: Choice, progress: Progress) -> Plan:
-    """Return the plan of a choice, verified, with every layout by itself beside it unless the user stops that."""
+def kept(request: Request, known: Prepared, choice: Choice, progress: Progress, until_s: float = math.inf) -> Plan:
+    """Return the plan of a choice, verified, with every layout by itself beside it unless the user stops that.
+
+    ``until_s``: monotonic seconds at which the time limit is over; LEAST_S is left to the layouts in any case.
+    """
     try:
-        return planned(request, known, choice)
+        return planned(request, known, choice, until_s=max(until_s, time.monotonic() + LEAST_S))
     except (KeyboardInterrupt, Stopped):
         progress("stopped: the plan is kept, other layouts are left out")
         return planned(request, known, replace(choice, interrupted=True), alternatives=False)
 
 
-def planned(request: Request, known: Prepared, choice: Choice, *, alternatives: bool = True) -> Plan:
-    """Return the plan of a choice, verified; ``alternatives``: with every layout by itself beside it."""
+def _cut_short(choice: Choice, until_s: float) -> Iterator[str]:
+    """Yield what the user, or the time limit, has left out."""
+    if choice.interrupted:
+        yield STOPPED
+    elif time.monotonic() >= until_s:
+        yield "the time limit was over before every layout was looked at by itself"
+
+
+def planned(
+    request: Request, known: Prepared, choice: Choice, *, alternatives: bool = True, until_s: float = math.inf
+) -> Plan:
+    """Return the plan of a choice, verified; ``alternatives``: with every layout by itself beside it.
+
+    Of these, those that are looked at by ``until_s`` (monotonic).
+    """
     seated = sorted(seat(known.topology, known.classes, known.instance.columns, choice), key=_order)
     engines = engines_of(known.topology, known.markets, (one.column for one in seated))
     names = [service.model.name for service in request.services]
@@ -48,6 +69,7 @@ def planned(request: Request, known: Prepared, choice: Choice, *, alternatives: 
         replica_of(known.topology, names[one.column.service], one, engines[id(one.column)]) for one in seated
     )
     survival = _survival(request, known, replicas)
+    others = candidates(known.instance, known.shapes, known.columns, replicas, until_s) if alternatives else ()
     plan = Plan(
         status="optimal" if choice.proven else "feasible",
         objective=objective_of(known.instance, seated, choice, survival),
@@ -60,8 +82,8 @@ def planned(request: Request, known: Prepared, choice: Choice, *, alternatives: 
             weight=request.weight,
             more=request.more,
         ),
-        candidates=candidates(known.instance, known.shapes, known.columns, replicas) if alternatives else (),
-        provenance=provenance(request, replicas, (*known.scope, *([STOPPED] if choice.interrupted else []))),
+        candidates=others,
+        provenance=provenance(request, replicas, (*known.scope, *_cut_short(choice, until_s))),
         survival=survival,
     )
     if broken := check(plan):

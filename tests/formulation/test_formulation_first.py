@@ -109,6 +109,9 @@ def test_the_last_replica_is_the_least_that_covers_what_is_left() -> None:
 def test_where_the_time_is_over_the_plan_by_construction_is_the_answer_with_its_bound() -> None:
     found = choose(_pair(), Limits(time_limit_s=0.0), silent)
     assert found is not None
+    assert (found.value, found.bound, found.proven) == (3.0, 3.0, True)  # the bound is proven, and reached
+    found = choose(replace(_pair(), then=("latency",)), Limits(time_limit_s=0.0), silent)
+    assert found is not None
     assert (found.value, found.bound, found.proven) == (3.0, 3.0, False)
 
 
@@ -128,6 +131,8 @@ def test_where_the_user_stops_the_model_being_built_the_plan_by_construction_is_
 
 def test_without_any_plan_the_end_of_the_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solve, "built", lambda _: None)
+    assert choose(_pair(), Limits(time_limit_s=0.0), silent) is not None
+    monkeypatch.setattr(solve, "LEAST_TRIED_S", 0.0)
     with pytest.raises(NoAnswerError, match="time limit"):
         choose(_pair(), Limits(time_limit_s=0.0), silent)
 
