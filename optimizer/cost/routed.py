@@ -60,6 +60,10 @@ class Priced:
         """Return the tokens/s whose KV a machine holds."""
         return held.sequences / (self.kept_for * turn_s)
 
+    def seconds(self, step: Step) -> float:
+        """Return what a step takes of a turn, at worst or in the mean, as turns are bounded."""
+        return step.longest_s if self.at_worst else step.turn_s
+
     @property
     def at_worst(self) -> bool:
         """Whether turns are bounded at worst, as the objectives name a percentile; else in the mean."""

@@ -15,10 +15,10 @@ from optimizer.errors import InfeasibleError, InputError, NoAnswerError, Verific
 from optimizer.inputs.cluster import Torus
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.markets import market_of
-from optimizer.pipeline.prepare import without
 from optimizer.pipeline.provenance import record_of
 from optimizer.pipeline.refused import weights_of
 from optimizer.pipeline.request import Progress, Request, silent
+from optimizer.pipeline.usable import without
 from optimizer.plan import NO_WORKLOAD, Inputs, Objective, Seat
 from optimizer.routed_plan import Flow, Ordinary, RoutedMachine, RoutedPlan, RoutedTotals
 from optimizer.topology.graph import Topology, build
@@ -43,7 +43,7 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
     _refuse(request)
     cluster = without(request.cluster, request.exclude)
     topology = build(cluster)
-    groupings = tuple(_groupings(request, topology))
+    groupings = groupings_of(request, topology)
     found = operate(
         [priced for _, priced in groupings], Limits(request.time_limit_s, request.workers, request.seed), progress
     )
@@ -76,6 +76,11 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
     if broken := check(plan):
         raise VerificationError("the routed plan fails its own check: " + "; ".join(broken))
     return plan
+
+
+def groupings_of(request: Request, topology: Topology) -> tuple[tuple[int, Priced], ...]:
+    """Return every way to take GPUs together, with the most GPUs in a machine, priced."""
+    return tuple(_groupings(request, topology))
 
 
 def _refuse(request: Request) -> None:
@@ -148,7 +153,7 @@ def _machine(topology: Topology, priced: Priced, run: Run, found: "Settled") -> 
             for rank, gpu in enumerate(map(topology.gpu, seats.gpus))
         ),
         first_layer=run.first, end_layer=run.end, batch=step.batch,
-        turn_s=step.longest_s if priced.at_worst else step.turn_s,
+        turn_s=priced.seconds(step),
         tokens_per_s=through,
         most_tokens_per_s=capacity.carries(run.first, run.num_layers, priced.num_layers),
         in_flight=through * priced.kept_for * found.turn_s, most_in_flight=held.sequences,

@@ -117,7 +117,7 @@ def operate(
         elif not _refuted(state, one):
             open_turns.append(one)
             _place(state, one)
-            _tell(state, one, max(one.bound, *(other.bound for other in heap[:1])), progress)
+            _tell(state, one, max([one.bound, *(other.bound for other in heap[:1])]), progress)
     open_turns = _bounded(state, [*heap, *open_turns], limits, start, progress)
     for effort in EFFORTS if limits.time_limit_s is not None else EFFORTS[:1]:
         open_turns = _searched(state, open_turns, effort, limits, start, progress)

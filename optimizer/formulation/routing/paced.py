@@ -1,16 +1,16 @@
 """A bound on what flows in one turn, from what a machine is worth in layers and a second of the turn beside it.
 
-Take a flow F. Across every layer the machines that hold it carry F together: they are a cover. A token passes each layer
-once, so what machines take of the turn, weighted by what flows through them, adds up to one turn at most. Let a machine
-of class c be worth w_c, lent in equal parts to its k layers, and a second of the turn m; a machine with k layers in
-steps of t that carries x lends each of them w_c/k and takes m·(t/k)·(x/F). What steps take longer for holding the first
-or the last layers is charged there. If no cover costs less than p_inside, p_first, p_last, then
+Take a flow F. Across every layer the machines that hold it carry F together: they are a cover. A token passes each
+layer once, so what machines take of the turn, weighted by what flows through them, adds up to one turn at most. Let a
+machine of class c be worth w_c, lent in equal parts to its k layers, and a second of the turn m; a machine with k
+layers in steps of t that carries x lends each of them w_c/k and takes m·(t/k)·(x/F). What steps take longer for holding
+the first or the last layers is charged there. If no cover costs less than p_inside, p_first, p_last, then
 
     (L - 2)·p_inside + p_first + p_last  >  Σ_c N_c·w_c + m·turn   ⇒   F does not flow.
 
 Worths, price and least costs are the answer of a linear program with a row per cover; covers are added one by one, the
-cheapest at given worths by dynamic programming over shares of F. Prices that refute are found for given F (``refuted``),
-the least such F by halving (``bound``).
+cheapest at given worths by dynamic programming over shares of F. Prices that refute are found for given F
+(``refuted``), the least such F by halving (``bound``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ def _offers(one: Alike, ways: Sequence[tuple[int, Way]]) -> Offers:
 
 
 def _ways(one: Alike, end: End, num_layers: int) -> Iterator[tuple[int, Way]]:
-    """Yield (layers held, rate and the seconds charged to one layer): an equal part, and at an end what it takes more."""
+    """Yield (layers held, rate and the seconds charged to one layer): an equal part, at an end what it takes more."""
     for count in range(1, num_layers + 1):
         anywhere = one.anywhere(count)
         if end == "inside":
@@ -93,7 +93,7 @@ def _ways(one: Alike, end: End, num_layers: int) -> Iterator[tuple[int, Way]]:
 
 
 def _seconds(ways: Sequence[Way], tokens_per_s: float) -> float:
-    return next(way.seconds for way in ways if way.tokens_per_s >= tokens_per_s)
+    return next(way.seconds for way in ways if way.tokens_per_s >= tokens_per_s * (1 - 2 * _NOISE))
 
 
 def bound(classes: Sequence[Alike], num_layers: int, turn_s: float, low: float, high: float, halvings: int) -> float:

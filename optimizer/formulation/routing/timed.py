@@ -1,4 +1,4 @@
-"""Placements that keep a turn: blocks of machines side by side, stacked in the least time for a flow; and lanes of them.
+"""Placements that keep a turn: blocks of machines side by side, stacked in the least time for a flow; lanes of them.
 
 A *block* is at most ``WIDEST`` machines on the same layers, each in steps of at most the block's time, that together
 carry the flow. For every number of layers and of machines of each class the least time of a stack is known from that
