@@ -6,7 +6,7 @@ topology's graph onto itself.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, groupby, permutations, product
@@ -14,7 +14,7 @@ from itertools import combinations, groupby, permutations, product
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
-from optimizer.cost.options import concurrencies
+from optimizer.cost.options import between, concurrencies
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import NoPathError
@@ -119,19 +119,36 @@ def _pricer(
         spec = min(specs, key=lambda one: one.memory)
         first, *further = map(hardware, gpu_types)
         most, shared = choice.max_num_seqs or most_sequences(facts, spec), layout.attn_dp
+        ladder = concurrencies(workload, most * shared, attention_replicas=shared)
+
+        def price(n: int, tokens: int | None) -> Estimate:
+            settings = resolve(
+                choice, engine, spec, model, workload, math.ceil(n / shared), gpus=layout.world_size,
+                prefill_ranks=layout.pcp, max_num_batched_tokens=tokens,
+            )  # fmt: skip
+            case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
+            return _worse(estimate(case, surely, n, role), workload.margin)
+
+        def admissible(steps: Iterable[int], tokens: int | None) -> Iterator[Estimate]:
+            for n in steps:
+                point = price(n, tokens)
+                if not all(rank.fits for rank in point.memory):
+                    return  # more requests need more memory
+                if point.fits and _keeps_slo(point, workload):
+                    yield point
+
         found: list[Estimate] = []
+        usual = 0
         for tokens in batched_tokens:
-            for n in concurrencies(workload, most * shared, attention_replicas=shared):
-                of_one, ranks = math.ceil(n / shared), layout.world_size
-                settings = resolve(
-                    choice, engine, spec, model, workload, of_one, gpus=ranks, prefill_ranks=layout.pcp,
-                    max_num_batched_tokens=tokens,
-                )  # fmt: skip
-                case = Case(model, layout, first.gpu, paths, settings, facts, first.calibration, tuple(further))
-                found.append(_worse(estimate(case, surely, n, role), workload.margin))
-                if not all(rank.fits for rank in found[-1].memory):
-                    break  # more requests need more memory
-        return tuple(e for e in found if e.fits and _keeps_slo(e, workload))
+            here = [*admissible(sorted({*ladder, usual} - {0}), tokens)]
+            top = max([point.concurrency for point in here], default=0)
+            if top and top >= usual and (above := [n for n in ladder if n > top]):
+                finer = between(top, above[0], attention_replicas=shared)
+                kept = [*zip(finer, admissible(finer, tokens), strict=False)]
+                here += [point for n, point in kept if n == point.concurrency][-1:]
+            usual = usual or max([point.concurrency for point in here], default=0)
+            found += here
+        return tuple(found)
 
     @cache
     def ways(stages: tuple[tuple[str, ...], ...]) -> tuple[tuple[Share, Wiring, tuple[tuple[str, float], ...]], ...]:

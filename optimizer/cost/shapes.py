@@ -12,17 +12,10 @@ from optimizer.cost.case import Case, Hardware
 from optimizer.cost.enough import Carried
 from optimizer.cost.estimate import estimate
 from optimizer.cost.memory import ledger
-from optimizer.cost.options import (
-    DEFAULT_BATCHING,
-    Batching,
-    Points,
-    carrying_most,
-    concurrencies,
-    operating_points,
-    rebatched,
-)
+from optimizer.cost.options import DEFAULT_BATCHING, Batching, Points, concurrencies, numbers_above
+from optimizer.cost.points import Replica, carrying_most, operating_points
 from optimizer.cost.quantities import EngineSettings, Estimate
-from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, size_default, version_facts
+from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, version_facts
 from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
 from optimizer.inputs.calibration import Calibration
@@ -101,32 +94,40 @@ class Market:
 
         More than ``limit`` for each attention replica the engine never has. ``near``: so many may be about the most.
         """
-        most = self.limit(gpu_type) * layout.attn_dp
-        steps = [n for n in concurrencies(self.workload, most, attention_replicas=layout.attn_dp) if n > above]
-        if not steps:
+        each = layout.attn_dp
+        ladder = concurrencies(self.workload, self.limit(gpu_type) * each, attention_replicas=each)
+        ladder = numbers_above(ladder, above, attention_replicas=each) if above else ladder
+        if not ladder:
             return None
-        found = self.among(steps, layout, gpu_type, paths, near)
-        usual = size_default(self.facts, self.gpus[gpu_type]).max_num_batched_tokens
-        for tokens in self.batching.ladder:
-            if self.batching.everywhere or tokens < usual or not found.stops_at_memory(steps):
-                price = self.price(layout, gpu_type, paths, tokens)
-                found = rebatched(found, price, self.workload, steps, self.batching, tokens, usual * layout.attn_dp)
-        return found
+        return self.among(ladder, layout, gpu_type, paths, near, self.batching.ladder)
 
-    def fits(self, layout: Layout, gpu_type: str, paths: Wiring) -> Callable[[int], bool]:
-        """Return whether a replica that serves whole requests has room for so many of them, as a function of those."""
-        tokens = self.workload.isl.mean + self.workload.osl.mean
-        return lambda n: not ledger(self.case(layout, gpu_type, paths, n), n, tokens)[1]
+    def among(
+        self, ladder: Sequence[int], layout: Layout, gpu_type: str, paths: Wiring, near: int = 0,
+        batched_tokens: Sequence[int] = (),
+    ) -> Points:  # fmt: skip
+        """Return the operating points that count among the steps of a ladder and the numbers that fill its end.
 
-    def among(self, steps: Sequence[int], layout: Layout, gpu_type: str, paths: Wiring, near: int = 0) -> Points:
-        """Return the operating points that count among some numbers of requests in flight."""
-        price = self.price(layout, gpu_type, paths)
+        ``batched_tokens``: of a step, to be tried beside the engine's own.
+        """
+        replica = self._replica(layout, gpu_type, paths)
+        others = [self._replica(layout, gpu_type, paths, n) for n in batched_tokens if n != replica.tokens]
         if not self.only_rates:
-            return operating_points(price, self.workload, steps)
+            return operating_points(replica, ladder, others, everywhere=self.batching.everywhere)
         sizes, drafts = self.workload.engine.cuda_graph_sizes, self.workload.speculative
         rows = max(sizes, default=self.facts.graph_batch_limit) * layout.attn_dp * layout.pp
         captured = rows // (1 + drafts.draft_tokens if drafts else 1)
-        return carrying_most(price, self.fits(layout, gpu_type, paths), self.workload, steps, near, captured)
+        return carrying_most(replica, ladder, others, near, captured)
+
+    def _replica(self, layout: Layout, gpu_type: str, paths: Wiring, batched_tokens: int | None = None) -> Replica:
+        """Return a replica whose points are sought."""
+        held = self.workload.isl.mean + (0 if self.role == "prefill" else self.workload.osl.mean)
+
+        def memory_holds(n: int) -> bool:
+            return not ledger(self.case(layout, gpu_type, paths, n, batched_tokens), n, held)[1]
+
+        price = self.price(layout, gpu_type, paths, batched_tokens)
+        tokens = self.case(layout, gpu_type, paths, 1, batched_tokens).engine.max_num_batched_tokens
+        return Replica(price, memory_holds, self.workload, layout.attn_dp, tokens)
 
     @cached_property
     def facts(self) -> EngineVersion:

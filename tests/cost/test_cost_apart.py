@@ -12,8 +12,9 @@ from ideal import H100, IDEAL, LLAMA_70B, SETTINGS, case, grouped, routed
 from optimizer.cost.apart import MOST_OF_A_LINK, transfer_s
 from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
-from optimizer.cost.options import concurrencies, operating_points
+from optimizer.cost.options import concurrencies
 from optimizer.cost.parameters import active_parameters, model_kv_bytes_per_token
+from optimizer.cost.points import Replica, operating_points
 from optimizer.cost.shards import weights_bytes
 from optimizer.cost.step import decode, prefill
 from optimizer.errors import InputError
@@ -171,9 +172,8 @@ def test_random_prompts_wait_for_each_other_and_those_of_a_percentile_longer() -
 
 def test_points_end_where_more_prompts_only_wait() -> None:
     load = traffic(4096)
-    points = operating_points(
-        lambda n: estimate(real(), load, n, "prefill"), load, concurrencies(load, 1024)
-    ).admissible
+    replica = Replica(lambda n: estimate(real(), load, n, "prefill"), lambda _: True, load)
+    points = operating_points(replica, concurrencies(load, 1024)).admissible
     rates = [point.requests_per_s for point in points]
     assert rates == sorted(set(rates))
     assert len(points) < 6
@@ -182,7 +182,8 @@ def test_points_end_where_more_prompts_only_wait() -> None:
 def test_points_of_random_prompts_lie_well_below_and_near_saturation() -> None:
     load = traffic(4096, request_rate="1 /s")
     steps = concurrencies(load, 64)
-    points = operating_points(lambda n: estimate(real(tp=2), load, n, "prefill"), load, steps).admissible
+    replica = Replica(lambda n: estimate(real(tp=2), load, n, "prefill"), lambda _: True, load)
+    points = operating_points(replica, steps).admissible
     top = estimate(real(tp=2), traffic(4096), 64, "prefill").requests_per_s
     shares = [point.requests_per_s / top for point in points]
     assert shares[0] < 0.2

