@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optimizer.formulation.boxes import Held
+from optimizer.formulation.covers import cheapest_cover
 from optimizer.formulation.demands import Need, fastest_rate, needs_of, weight_of_columns
 from optimizer.formulation.instance import Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, need
@@ -101,12 +102,25 @@ def _met(ground: Ground, needs: Sequence[Need], offered: Menus, more: Sequence[i
     for number in order:
         one = needs[number]
         asked = _answers(site, one.phase) if one.asked is None else one.asked
-        while (lacking := max(asked + more[number], 1) - site.carried(one.amounts)) > 0:
-            taken = _next(site, offered[number], one.amounts, lacking)
-            if taken is None:
-                return None
-            site.add(*taken)
+        if not _carry(site, one, offered[number], asked + more[number]):
+            return None
     return site
+
+
+def _carry(site: Site, one: Need, menu: Sequence[int], asked: int) -> bool:
+    """Add what carries a demand at least weight as far as that has room, then whatever has; whether it is carried."""
+    weight = weight_of_columns(site.instance)
+    weights = [weight(column) for column in site.instance.columns] if menu else []
+    cover = cheapest_cover(menu, one.amounts, weights, asked - site.carried(one.amounts))
+    for number in sorted(cover, key=lambda n: -site.instance.columns[n].gpus):
+        if n := site.room(number, cover[number]):
+            site.add(number, n)
+    while (lacking := max(asked, 1) - site.carried(one.amounts)) > 0:
+        taken = _next(site, menu, one.amounts, lacking)
+        if taken is None:
+            return False
+        site.add(*taken)
+    return True
 
 
 def _largest(ground: Ground, menu: Sequence[int]) -> int:

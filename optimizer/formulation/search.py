@@ -123,9 +123,14 @@ class Search:
         """End it, as the user has asked for: what is still to be searched gets no time."""
         self._stopped.set()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time limit is over."""
+        return self.limits.time_limit_s is not None and self._left_s() <= 0
+
     def go_on(self) -> None:
         """Raise NoAnswerError once the time limit is over: what takes long beside the solver asks now and then."""
-        if self.limits.time_limit_s is not None and self._left_s() <= 0:
+        if self.is_over:
             raise NoAnswerError(f"{TIME_IS_OVER} before any plan was known; raise --time-limit")
 
     def minimize(self, model: cp_model.CpModel, goal: Goal, effort: float | None = None, between: Range = ANY) -> Found:

@@ -26,7 +26,7 @@ def with_needs(instance: Instance, search: Search) -> tuple[Instance, dict[int, 
     """Return an instance that knows what each of its models needs alone, and their plans side by side.
 
     Together these are best when the GPUs are enough for all; replicas by the id of their column. Nothing is new where
-    there is one model, or the objective is no sum to be kept small.
+    there is one model, or the objective is no sum to be kept small, and of models that there is no time for.
     """
     weights, services = additive_weights(instance), range(len(instance.loads))
     if weights is None or len({column.service for column in instance.columns}) < 2:
@@ -34,6 +34,9 @@ def with_needs(instance: Instance, search: Search) -> tuple[Instance, dict[int, 
     needs: list[int] = []
     known: dict[int, int] = {}
     for service in services:
+        if search.is_over:
+            needs.append(0)
+            continue
         own = [(c, weight) for c, weight in zip(instance.columns, weights, strict=True) if c.service == service]
         least, replicas = _alone(instance, own, search)
         needs.append(least)
@@ -43,7 +46,6 @@ def with_needs(instance: Instance, search: Search) -> tuple[Instance, dict[int, 
 
 def _alone(instance: Instance, own: Sequence[tuple[Column, int]], search: Search) -> tuple[int, tuple[int, ...]]:
     """Return a proven lower bound on the weights that one model needs, and the replicas of the best plan found."""
-    search.go_on()
     model, alone = stated(replace(instance, columns=tuple(column for column, _ in own), replicas=None))
     weights = cp_model.LinearExpr.weighted_sum(list(alone.replicas), [weight for _, weight in own])
     found = search.briefly(EFFORT).minimize(model, Goal(weights, float), between=(0, LARGEST))

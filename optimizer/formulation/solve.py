@@ -1,7 +1,7 @@
 """Build, solve, read back: replicas of each column and what every node holds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -75,10 +75,11 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     first = built(instance) if instance.survive or limits.anytime or limited else None
     if limited and first is None:  # hard to find, or there is none: not told unless the solver has tried
         limits = replace(limits, time_limit_s=max(limits.time_limit_s or 0.0, LEAST_TRIED_S))
-    search = Search(limits, progress)
+    search, asked = Search(limits, progress), instance
     try:
         search.go_on()
-        return _at_least(first, instance, _searched(instance, search, first))
+        asked, alone = with_needs(instance, search)
+        return _at_least(first, instance, _searched(asked, search, first, alone))
     except NoAnswerError:
         if first is None:
             raise
@@ -86,7 +87,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
         if first is None or not limits.anytime:
             raise
         search.stop()
-    return _unproven(first, instance, interrupted=search.interrupted)
+    return _unproven(first, asked, interrupted=search.interrupted)
 
 
 def _unproven(first: Built, instance: Instance, *, interrupted: bool) -> Choice:
@@ -110,9 +111,12 @@ def _at_least(first: Built | None, instance: Instance, found: Choice | None) -> 
     return replace(found, replicas=first.replicas, held=first.held, boxes={}, value=value, then_bounds=())
 
 
-def _searched(instance: Instance, search: Search, first: Built | None) -> Choice | None:
-    """Return the best choice that the solver finds, None when proven that there is none."""
-    whole, narrow = instance, _narrowed(instance, search, first)
+def _searched(instance: Instance, search: Search, first: Built | None, alone: Mapping[int, int]) -> Choice | None:
+    """Return the best choice that the solver finds, None when proven that there is none.
+
+    ``alone``: the plans of models by themselves, by the id of their column.
+    """
+    whole, narrow = instance, _narrowed(instance, search, first, alone)
     instance = narrow.instance
     model, decisions = stated(instance, narrow.known, search.go_on)
     asked = 1 + len(instance.then)
@@ -149,7 +153,7 @@ def _searched(instance: Instance, search: Search, first: Built | None) -> Choice
     )
 
 
-def _narrowed(instance: Instance, search: Search, first: Built | None) -> Narrowed:
+def _narrowed(instance: Instance, search: Search, first: Built | None, alone: Mapping[int, int]) -> Narrowed:
     """Return the instance without columns that no best plan needs, and what was learned on the way.
 
     The plan by construction is of use where time is short, or a failure is to be survived; elsewhere others are found
@@ -160,7 +164,6 @@ def _narrowed(instance: Instance, search: Search, first: Built | None) -> Narrow
     if instance.objective in ("latency", "ttft"):
         return narrowed(instance, search, known)
     reached = goal_of(instance, first) if first is not None and helps else LARGEST
-    instance, alone = with_needs(instance, search)
     return of_core(instance, search, alone, Start(reached, known))
 
 
