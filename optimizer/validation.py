@@ -230,9 +230,20 @@ def _workload(row: Row) -> WorkloadSpec:
     return WorkloadSpec(isl=lengths["isl"], osl=lengths["osl"])
 
 
+_NO_LOAD = {"kv_tokens": ("isl", "osl", "concurrency"), "ttft": ("osl", "concurrency"), "batch_prefill_time": ("osl",)}
+"""What a metric is measured without: its cells may be empty."""
+
+
+def _load_is_told(row: Row, metric: str) -> None:
+    for key in ("isl", "osl", "concurrency"):
+        if key not in _NO_LOAD.get(metric, ()):
+            cells.needed(row, key)
+
+
 def predict(case: Case, row: Row, replicas: int = 1) -> float:
     """Return the prediction for one row; InputError for a metric that has no definition."""
     workload, metric = _workload(row), cells.needed(row, "metric")
+    _load_is_told(row, metric)
     if metric == "kv_tokens":
         return float(kv_pool(case))
     each = ceil(cells.whole(row, "concurrency", 1) / replicas)

@@ -23,7 +23,7 @@ PAIRS: list[tuple[str, str, EngineName, dict[str, Any], dict[str, Any]]] = [
     ("scale_blocks_stay_whole", "qwen3-32b-fp8", "vllm", {"tp": 8}, {"tp": 16}),
     ("scale_blocks_stay_whole", "qwen3-235b-a22b-fp8", "sglang", {"tp": 4}, {"tp": 8}),
     ("scale_blocks_stay_whole", "llama-3.1-8b", "vllm", {"tp": 8, "weights": "int4"}, {"tp": 32, "weights": "int4"}),
-    ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 32}, {"pp": 33}),
+    ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 32}, {"pp": 33, "layers": (*[1] * 32, 0)}),
     ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 2, "layers": (20, 12)}, {"pp": 2, "layers": (20, 13)}),
     ("stages_have_layers", "llama-3.1-8b", "vllm", {"pp": 2, "layers": (31, 1)}, {"pp": 2, "layers": (32, 0)}),
     ("experts_spread", "mixtral-8x7b", "vllm", {"tp": 8, "ep": 8}, {"tp": 16, "ep": 16}),

@@ -71,6 +71,8 @@ def test_every_row_of_our_own_measurement_is_priced_within_the_published_errors(
         ({"unit": "h"}, "unit: 'h' is none of tpot"), ({"unit": "tokens/s"}, "unit: 'tokens/s' is none of tpot"),
         ({"gpu_memory_utilization": "90"}, "gpu_memory_utilization: 90.0"),
         ({"cuda_graph_sizes": "1 two"}, "cuda_graph_sizes: 'two' is no number"),
+        ({"isl": ""}, "isl: empty"), ({"osl": ""}, "osl: empty"), ({"concurrency": ""}, "concurrency: empty"),
+        ({"pp": "1000000000"}, "more stages than the 32 layers"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_priced_is_listed_with_its_reason(change: dict[str, str], reason: str) -> None:
@@ -88,6 +90,15 @@ def test_an_empty_setting_is_that_engine_versions_default() -> None:
     said |= {"tp": "1", "pp": "1", "weights": "bf16"}
     empty, written = checked(pool, said).predictions
     assert empty.predicted == written.predicted
+
+
+@pytest.mark.parametrize(
+    ("metric", "empty"),
+    [("kv_tokens", ("isl", "osl", "concurrency")), ("ttft", ("osl", "concurrency")), ("batch_prefill_time", ("osl",))],
+)
+def test_a_metric_does_without_what_it_is_not_measured_with(metric: str, empty: tuple[str, ...]) -> None:
+    row = ROW | dict.fromkeys(empty, "") | {"metric": metric, "unit": ""}
+    assert checked(row).unpriced == ()
 
 
 def test_a_row_is_priced_in_its_own_unit() -> None:

@@ -109,14 +109,25 @@ def _hosted(gpu: str, timed: HostFigures) -> Calibration:
 
 @lru_cache
 def model_name(name: str) -> str | None:
-    """Return the preset that ``name`` (a preset's or a model hub's name) stands for, None when there is none."""
+    """Return the preset that ``name`` (a preset's or a model hub's name) stands for, None when there is none.
+
+    What a model was tuned for is not in its architecture: Llama-3.1-8B-Instruct is Llama-3.1-8B.
+    """
     wanted = name.lower()
     by_file = {known.lower(): known for known in names("models")}
     if wanted in by_file:
         return by_file[wanted]
     hub_names = {_load("models", known, ModelSpec).name.lower(): known for known in names("models")}
     short = {hub.rsplit("/", 1)[-1]: known for hub, known in reversed(hub_names.items())}
-    return hub_names.get(wanted) or short.get(wanted) or by_file.get(wanted.rsplit("/", 1)[-1])
+    untuned = {_untuned(hub): known for hub, known in reversed(hub_names.items())}
+    exact = hub_names.get(wanted) or short.get(wanted) or by_file.get(wanted.rsplit("/", 1)[-1])
+    return exact or untuned.get(_untuned(wanted))
+
+
+def _untuned(hub_name: str) -> str:
+    """Return a model hub's name in lower case without organisation, maker and what the model was tuned for."""
+    short = hub_name.rsplit("/", 1)[-1].removeprefix("meta-")
+    return re.sub(r"-(instruct|chat|it|base|hf)(?=-|$)", "", short)
 
 
 def find_template(name: str) -> NodeTemplate | None:

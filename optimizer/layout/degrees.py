@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from optimizer.errors import InputError
 from optimizer.inputs.model import Scheme
 from optimizer.inputs.workload import KvScheme
 
@@ -66,7 +67,10 @@ def parse_label(label: str) -> dict[str, int] | None:
 def split_layers(num_layers: int, pp: int) -> tuple[int, ...]:
     """Return layers per stage by vLLM's rule: what does not divide goes one each to stages pp-2, pp-3, ...
 
-    The last stage never gets one, since it holds the head (vllm/distributed/utils.py, get_pp_indices).
+    The last stage never gets one, since it holds the head (vllm/distributed/utils.py, get_pp_indices). InputError where
+    there are more stages than layers.
     """
+    if pp > num_layers:
+        raise InputError(f"pp {pp}: more stages than the {num_layers} layers")
     least, rest = divmod(num_layers, pp)
     return tuple(least + (1 if pp - 1 - rest <= stage < pp - 1 else 0) for stage in range(pp))

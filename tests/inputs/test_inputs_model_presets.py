@@ -7,7 +7,7 @@ import yaml
 
 from optimizer.cost.parameters import total_parameters
 from optimizer.inputs.model import ModelSpec
-from optimizer.inputs.presets import load_model, names, preset_root
+from optimizer.inputs.presets import load_model, model_name, names, preset_root
 
 WANTED = {
     "llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "llama-3.3-70b", "qwen3-8b", "qwen3-14b", "qwen3-32b",
@@ -46,3 +46,15 @@ def test_a_repeated_pattern_is_written_out() -> None:
 @pytest.mark.parametrize("name", ["meta-llama/Llama-3.1-8B", "Llama-3.1-8B", "llama-3.1-8b"])
 def test_a_hub_name_finds_its_preset(name: str) -> None:
     assert load_model(name).name == "meta-llama/Llama-3.1-8B"
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b"), ("meta-llama/Llama-2-7b-chat-hf", "llama-2-7b"),
+        ("mistralai/Mixtral-8x7B-v0.1", "mixtral-8x7b"), ("Qwen2.5-7B", "qwen2.5-7b"),
+        ("mistralai/Mistral-7B-Instruct-v0.1", None), ("someone/Llama-3.1-8B-Instruct-FP8", None),
+    ],
+)  # fmt: skip
+def test_a_model_tuned_for_something_is_the_preset_of_its_architecture(name: str, preset: str | None) -> None:
+    assert model_name(name) == preset
