@@ -68,10 +68,12 @@ class Ways:
         if message_bytes <= 0:
             return 0.0
         if self.own is not None and message_bytes <= self.own_limit_bytes:
-            return self.own.seconds(message_bytes)
-        if len(self.library) == 1:
-            return self.library[0].seconds(message_bytes)
-        return min([way.seconds(message_bytes) for way in self.library])
+            way = self.own
+        elif len(self.library) == 1:
+            way = self.library[0]
+        else:
+            return min([way.seconds(message_bytes) for way in self.library])
+        return way.base_s + way.per_byte_s * message_bytes + way.ramp_s * sqrt(message_bytes / MB)
 
 
 NOTHING = Ways((Terms(0.0, 0.0, 0.0),))

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from optimizer.cost.batch import Batch, is_captured
 from optimizer.cost.case import Case
-from optimizer.cost.groups import exchange, gather_kv, merge
+from optimizer.cost.groups import Groups
 from optimizer.cost.operators import (
     attention_decode,
     attention_prefill,
@@ -14,25 +14,27 @@ from optimizer.cost.operators import (
     moe,
     roofline,
 )  # fmt: skip
-from optimizer.cost.work import AttentionWork, LayerWork, Work
+from optimizer.cost.pipeline import Part
+from optimizer.cost.work import AttentionWork, Work
 
 LayerSeconds = tuple[float, float, float, float]
 """Matrix products, attention, collectives, elementwise."""
 
 
-def layers(case: Case, constants: Work, batch: Batch, rows: float, reduce_s: float) -> list[LayerSeconds]:
+def layers(case: Case, part: Part, batch: Batch, rows: float, reduce_s: float) -> list[LayerSeconds]:
     """Return the seconds of a layer of each kind; ``reduce_s`` is what one all-reduce over the TP group takes."""
-    experts_rows, layout = routed(case, batch, rows), case.layout
-    computed = _computed(constants, batch, rows, experts_rows, case.checked, layout.pcp)
-    return [
-        (
-            gemm_s,
-            attention_s,
-            kind.all_reduces * reduce_s + _other_collectives(case, constants, kind, batch, rows, experts_rows),
-            elementwise_s,
-        )
-        for kind, (gemm_s, attention_s, elementwise_s) in zip(constants.kinds, computed, strict=True)
-    ]
+    constants = part.constants
+    experts_rows = routed(case, batch, rows)
+    computed = _computed(constants, batch, rows, experts_rows, case.checked)
+    context_s, exchange_s = _context(case, part.groups, batch), 0.0
+    found = []
+    for kind, (gemm_s, attention_s, elementwise_s) in zip(constants.kinds, computed, strict=True):
+        collectives_s = kind.all_reduces * reduce_s + context_s
+        if kind.exchanges:
+            exchange_s = exchange_s or part.groups.exchange(rows, experts_rows)
+            collectives_s += exchange_s
+        found.append((gemm_s, attention_s, collectives_s, elementwise_s))
+    return found
 
 
 def routed(case: Case, batch: Batch, rows: float) -> float:
@@ -47,13 +49,13 @@ def routed(case: Case, batch: Batch, rows: float) -> float:
 
 @lru_cache(maxsize=16384)
 def _computed(
-    constants: Work, batch: Batch, rows: float, experts_rows: float, queries: int, prefill_ranks: int
+    constants: Work, batch: Batch, rows: float, experts_rows: float, queries: int
 ) -> tuple[tuple[float, float, float], ...]:
     """Return the seconds of a layer of each kind without communication: the same on all links.
 
     ``queries``: tokens of a sequence in decode that the step computes.
     """
-    prompts = batch.prompts / prefill_ranks
+    prompts = batch.prompts / constants.layout.pcp
     found, at = [], None
     for kind in constants.kinds:
         if kind.attention is not at:
@@ -96,16 +98,12 @@ def _attention(at: AttentionWork, batch: Batch, prompts: float, queries: int) ->
     return seconds
 
 
-def _other_collectives(
-    case: Case, constants: Work, kind: LayerWork, batch: Batch, rows: float, experts_rows: float
-) -> float:
-    """Return one layer's communication inside the stage beyond the all-reduces of its TP group."""
+def _context(case: Case, groups: Groups, batch: Batch) -> float:
+    """Return what context parallel ranks send each other in a layer."""
     layout, seconds = case.layout, 0.0
-    if kind.exchanges:
-        seconds += exchange(case, constants, rows, experts_rows)
     if layout.dcp > 1:
-        queries = batch.decodes * case.checked
-        seconds += merge(case, constants, queries, batch.prompts * batch.tokens, batch.prompts * batch.past)
+        prompts = batch.prompts
+        seconds = groups.merge(batch.decodes * case.checked, prompts * batch.tokens, prompts * batch.past)
     if layout.pcp > 1 and batch.prompts:
-        seconds += gather_kv(case, constants, batch.prompts * batch.tokens)
+        seconds += groups.gather_kv(batch.prompts * batch.tokens)
     return seconds

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, zip_longest
+from typing import NamedTuple
 
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import Ways, part, passing, senders, ways
+from optimizer.cost.groups import Groups, groups
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.stages import StageWork
 from optimizer.cost.work import Work, work
@@ -23,6 +25,7 @@ class Part:
     all_reduce: Ways
     """Over a TP group."""
     all_gather: Ways
+    groups: Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,7 @@ Causes = tuple[float, float, float, float, float]
 """Seconds by cause, in the order of a breakdown: one is made of the sum only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stations:
+class Stations(NamedTuple):
     """What one (micro-)batch passes, priced."""
 
     each: tuple[Causes, ...]
@@ -81,8 +83,10 @@ class Stations:
         return tuple([Breakdown(*self.each[station]) for station in self.order])
 
     @property
-    def sum(self) -> Breakdown:
+    def sum(self) -> Causes:
         """All of them, one after the other."""
+        if self.times == (1,):
+            return self.each[0]
         gemm_s = attention_s = collectives_s = pipeline_s = overhead_s = 0.0
         for n, (gemm, attention, collectives, pipeline, overhead) in zip(self.times, self.each, strict=True):
             gemm_s += n * gemm
@@ -90,7 +94,7 @@ class Stations:
             collectives_s += n * collectives
             pipeline_s += n * pipeline
             overhead_s += n * overhead
-        return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
+        return gemm_s, attention_s, collectives_s, pipeline_s, overhead_s
 
 
 def priced(each: Sequence[Causes], times: tuple[int, ...] = (1,), order: tuple[int, ...] = (0,)) -> Stations:
@@ -100,27 +104,29 @@ def priced(each: Sequence[Causes], times: tuple[int, ...] = (1,), order: tuple[i
 
 def part_of(case: Case) -> Part:
     """Return what the stages of a case on one type of GPU have in common."""
-    return _part(work(case), Same(case.calibration), part(case.wiring.group, case.layout.tp))
+    return _part(work(case), Same(case.calibration), case.wiring.group)
 
 
 @lru_cache(maxsize=8192)
-def _part(constants: Work, calibration: Same[Calibration], tp_group: GroupPath) -> Part:
+def _part(constants: Work, calibration: Same[Calibration], group: GroupPath) -> Part:
+    tp_group = part(group, constants.layout.tp)
     all_reduce, all_gather = (ways(calibration, operation, tp_group) for operation in ("all_reduce", "all_gather"))
-    return Part(constants, all_reduce, all_gather)
+    return Part(constants, all_reduce, all_gather, groups(constants, calibration, group))
 
 
 @lru_cache(maxsize=256)
 def pipeline_of(case: Case) -> Pipeline:
     """Return the stages of a replica and what they hand over, from the cache for the same constants and wiring."""
     parts = tuple([(work(one), Same(one.calibration)) for one, _ in case.parts])
-    return _pipeline(Same(case.wiring), case.layout.tp, parts)
+    return _pipeline(Same(case.wiring), parts)
 
 
 @lru_cache(maxsize=8192)
-def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Work, Same[Calibration]], ...]) -> Pipeline:
+def _pipeline(wiring: Same[Wiring], constants: tuple[tuple[Work, Same[Calibration]], ...]) -> Pipeline:
     sections = wiring.value.sections if len(constants) > 1 else ()
-    groups = [section.group for section in sections] or [wiring.value.group]
-    parts = tuple(_part(*known, part(group, tp)) for known, group in zip(constants, groups, strict=True))
+    paths = [section.group for section in sections] or [wiring.value.group]
+    parts = tuple(_part(*known, path) for known, path in zip(constants, paths, strict=True))
+    tp = parts[0].constants.layout.tp
     places = list(_in_order([section.stages for section in sections], parts))
     sent = list(_handed_over(wiring.value, tp, places, [calibration for _, calibration in constants]))
     stages, hand_overs = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(sent))
@@ -130,7 +136,7 @@ def _pipeline(wiring: Same[Wiring], tp: int, constants: tuple[tuple[Work, Same[C
         if handed is None:
             passed.append((stage, None))
             continue
-        group, hand_over = groups[place[0]], hand_overs.index(handed)
+        group, hand_over = paths[place[0]], hand_overs.index(handed)
         joined = handed.hop.medium in (group.inner, group.outer)  # where collectives cross its link it has to wait
         passed += [(stage, hand_over)] if joined else [(stage, None), (None, hand_over)]
     stations = tuple(dict.fromkeys(passed))

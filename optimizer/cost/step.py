@@ -50,14 +50,14 @@ def cycle(case: Case, batch: Batch, passed: Stations, micro: int) -> Breakdown:
     It passes every station once and needs its result to start again; a station serves one at a time. So a turn takes
     the larger of the sum over the stations and ``micro`` times the slowest; waiting for it counts as pipeline.
     """
-    turn = passed.sum
-    turn_s, overhead_s = turn.total, turn.overhead + _serial(case)
+    gemm_s, attention_s, collectives_s, pipeline_s, own_overhead_s = passed.sum
+    turn_s = gemm_s + attention_s + collectives_s + pipeline_s + own_overhead_s
+    overhead_s = own_overhead_s + _serial(case)
     if batch.prompts == 0:
         overhead_s += max(0.0, case.calibration.host.step_floor - turn_s)
-    pipeline_s = turn.pipeline
     if micro > 1:
-        pipeline_s += max(0.0, micro * max(passed.seconds) - turn_s - (overhead_s - turn.overhead))
-    return Breakdown(turn.gemm, turn.attention, turn.collectives, pipeline_s, overhead_s)
+        pipeline_s += max(0.0, micro * max(passed.seconds) - turn_s - (overhead_s - own_overhead_s))
+    return Breakdown(gemm_s, attention_s, collectives_s, pipeline_s, overhead_s)
 
 
 def _serial(case: Case) -> float:
@@ -72,8 +72,8 @@ def stations(case: Case, batch: Batch) -> Stations:
     Where a group's collectives cross the same links as the hand-over, a stage and what it hands over are one station.
     """
     most, line = fullest(case, batch), pipeline_of(case)
-    rows, cases = rows_of(case, most), [one for one, _ in case.parts]
-    prices = [_stage_prices(one, part, most, rows) for one, part in zip(cases, line.parts, strict=True)]
+    rows = rows_of(case, most)
+    prices = [_stage_prices(one, part, most, rows) for (one, _), part in zip(case.parts, line.parts, strict=True)]
     stages = [prices[part](held) for part, held in line.stages]
     if (guess := drafter(case)) is not None:
         stages[-1] = (*stages[-1][:4], stages[-1][4] + _drafting(guess, case, batch, most))
@@ -103,9 +103,9 @@ def _drafting(guess: Drafter, case: Case, batch: Batch, most: Batch) -> float:
     own = batch if shared else most._replace(everyone=None)
     again = Batch(decodes=own.prompts + own.decodes, context=own.context or own.past + own.tokens)
     further = case.checked - 2
-    seconds = stations(guess.first, own._replace(distinct=None)).sum.total
+    seconds = sum(stations(guess.first, own._replace(distinct=None)).sum)
     if further:
-        seconds += further * stations(guess.further, again).sum.total
+        seconds += further * sum(stations(guess.further, again).sum)
     if guess.fusion is not None:
         rows = most.prompts * most.tokens + most.decodes * case.checked
         seconds += gemm(guess.fusion, rows) + further * gemm(guess.fusion, most.prompts + most.decodes)
@@ -119,17 +119,17 @@ def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Causes]:
 
 def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable[[StageWork], Causes]:
     reduce_s = part.all_reduce.seconds(rows * part.constants.hidden_bytes)
-    each = layers(case, part.constants, batch, rows, reduce_s)
-    captured = is_captured(case, batch)
+    each = layers(case, part, batch, rows, reduce_s)
+    captured, kernel_s = is_captured(case, batch), case.calibration.kernel
 
     def price(held: StageWork) -> Causes:
         gemm_s = attention_s = collectives_s = 0.0
-        overhead_s = held.kernels * case.calibration.kernel
-        for count, layer in zip(held.counts, each, strict=True):
-            gemm_s += count * layer[0]
-            attention_s += count * layer[1]
-            collectives_s += count * layer[2]
-            overhead_s += count * layer[3]
+        overhead_s = held.kernels * kernel_s
+        for count, (products_s, attended_s, sent_s, elementwise_s) in zip(held.counts, each, strict=True):
+            gemm_s += count * products_s
+            attention_s += count * attended_s
+            collectives_s += count * sent_s
+            overhead_s += count * elementwise_s
         if held.is_first:
             collectives_s += reduce_s
         if held.is_last:

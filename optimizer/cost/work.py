@@ -78,6 +78,7 @@ class LayerWork:
 class Work:
     """All a replica does, per rank; compared by identity, as it is made once."""
 
+    layout: Layout
     kinds: tuple[LayerWork, ...]
     shapes: tuple[StageWork, ...]
     """Stages that differ."""
@@ -92,6 +93,8 @@ class Work:
     """What that attention gives for one token, all heads (what DCP reduces)."""
     weight_bytes: float
     """Logarithms of the sums of its exponentials, all heads (by which DCP weighs what it reduces)."""
+    gathers_kv: bool
+    """Whether prompts gather what is cached (MLA) rather than reduce what they attend to."""
     kv_written_bytes: float
     """KV of one token and layer that a rank holds (what PCP gathers)."""
     logit_bytes: float
@@ -120,6 +123,7 @@ def _work(
     shapes = tuple(dict.fromkeys(stages))
     first = spec.runs[0].attention
     return Work(
+        layout=layout,
         kinds=kinds,
         shapes=shapes,
         order=tuple(map(shapes.index, stages)),
@@ -128,6 +132,7 @@ def _work(
         query_bytes=first.heads * _cached_widths(first)[0] * ACTIVATION_BYTES,
         output_bytes=first.heads * _cached_widths(first)[1] * ACTIVATION_BYTES,
         weight_bytes=4.0 * first.heads,
+        gathers_kv=isinstance(first, Latent),
         kv_written_bytes=kv_values(first, layout.tp) * _kv_bytes(layout),
         logit_bytes=spec.vocab * ACTIVATION_BYTES,
         elementwise_bytes_per_s=calibration.value.elementwise * gpu.value.memory_bandwidth * speed,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
 from optimizer.cost.case import Case
 from optimizer.cost.collectives import all_reduce, link, part, volume_factor
-from optimizer.cost.groups import exchange, merge
 from optimizer.cost.layers import routed
 from optimizer.cost.operators import Matrix, Rate, gemm
+from optimizer.cost.pipeline import part_of
 from optimizer.cost.quantities import Breakdown
 from optimizer.cost.speculation import drafter
 from optimizer.cost.step import stage_prices
@@ -173,15 +173,15 @@ def _collectives(case: Case, held: range, seconds: float, rows: float, batch: Ba
 
 def _exchanged(case: Case, rows: float, batch: Batch) -> Iterator[Fact]:
     """Yield what attention replicas and context parallel ranks send each other in a layer."""
-    constants, layout = work(case), case.layout
+    constants, layout, groups = work(case), case.layout, part_of(case).groups
     if any(kind.exchanges for kind in constants.kinds):
         everyone = routed(case, batch, rows)
-        each = exchange(case, constants, rows, everyone)
+        each = groups.exchange(rows, everyone)
         yield fact("exchange", each, show_seconds(each), "all rows gathered for the experts, their sums scattered",
                    fact("rows", everyone, f"{everyone:g}", "of all attention replicas and prefill context ranks",
                         source="vLLM: all2all backend allgather_reducescatter"))  # fmt: skip
     if layout.dcp > 1:
-        each = merge(case, constants, batch.decodes, 0.0, 0.0)
+        each = groups.merge(batch.decodes, 0.0, 0.0)
         yield fact("merge", each, show_seconds(each), "queries gathered, outputs reduced, over decode context ranks")
 
 

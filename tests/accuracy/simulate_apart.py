@@ -58,7 +58,7 @@ def prompts_done(
     """
     front_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
     price, free = _station_prices(case), [0.0] * len(stations(case, Batch(1.0, 1.0)).in_order)
-    serial_s = step(case, Batch(1.0, 1.0)).total - stations(case, Batch(1.0, 1.0)).sum.total
+    serial_s = step(case, Batch(1.0, 1.0)).total - sum(stations(case, Batch(1.0, 1.0)).sum)
     waiting, done = deque(arrivals), list[tuple[Request, float]]()
     while waiting:
         now = max(free[0], waiting[0].arrival_s + front_s)
