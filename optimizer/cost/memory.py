@@ -9,14 +9,14 @@ from typing import assert_never
 from optimizer.cost.case import Case
 from optimizer.cost.kv import StageCache, stage_cache
 from optimizer.cost.quantities import RankMemory
+from optimizer.cost.room import Holdings, Room, room
 from optimizer.cost.shards import buffer_bytes, weights_bytes
 from optimizer.cost.speculation import Drafter, drafter
 from optimizer.inputs.identity import Keyed, Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
-from optimizer.units import show_bytes
 
-__all__ = ["activation_bytes", "kv_pool", "ledger", "sequences_that_fit", "stage_fits", "weights_bytes"]
+__all__ = ["activation_bytes", "fits", "kv_pool", "ledger", "sequences_that_fit", "stage_fits", "weights_bytes"]
 
 _ACTIVATION_BYTES = 2  # activations are 16 bits wide
 
@@ -25,17 +25,17 @@ _EXPERT_CHUNK = 16384
 
 
 @dataclass(frozen=True, slots=True)
-class _Holdings:
-    """What one rank of a stage holds before any KV, and the pool that is left for it."""
+class _Replica:
+    """The ranks of a replica, whatever is in flight."""
 
-    weights: int
-    activations: int
-    overhead: int
-    capacity: int
-    pool: int
-    """Bytes left for KV; negative when nothing is."""
-    counts_activations: bool
-    """Whether ``capacity`` must hold activations too."""
+    rooms: dict[int, Room]
+    """By the first stage whose ranks hold the same."""
+    alike: tuple[int, ...]
+    """For every stage the first like it."""
+    tokens: int
+    """The KV pool's."""
+    ranks: tuple[RankMemory, ...]
+    """As all of them fit."""
 
 
 def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tuple[RankMemory, ...], tuple[str, ...]]:
@@ -44,26 +44,36 @@ def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tupl
     The reasons are empty when everything fits; each names the first rank of a stage, what it needs and what it has.
     The pool must also hold one sequence of ``max_model_len`` tokens, or the engine refuses to start.
     """
+    found, asked = _replica_of(case), (sequences, tokens_per_sequence)
+    short = {first for first, one in found.rooms.items() if not one.holds(*asked)}
+    if not short:
+        return found.ranks, ()
+    why = {first: found.rooms[first].reason(*asked) for first in short}
+    each = case.layout.ranks_per_stage
+    reasons = [f"rank {stage * each} (stage {stage}) {why[f]}" for stage, f in enumerate(found.alike) if f in short]
+    return _ranks(each, tuple([_row(found, first, fits=first not in short) for first in found.alike])), tuple(reasons)
+
+
+def fits(case: Case, sequences: int, tokens_per_sequence: float) -> bool:
+    """Return whether every rank has room for ``sequences`` in flight of so many tokens each."""
+    return all(one.holds(sequences, tokens_per_sequence) for one in _replica_of(case).rooms.values())
+
+
+def _replica_of(case: Case) -> _Replica:
     gpus = tuple([(Same(part.gpu), len(held)) for part, held in case.parts])
     constants = Same(case.model), Same(case.facts), Same(case.speculative)
-    return _ledger(Keyed(case, case.layout, gpus, Same(case.engine), *constants), sequences, tokens_per_sequence)
+    return _replica(Keyed(case, case.layout, gpus, Same(case.engine), *constants))
 
 
 @lru_cache(maxsize=2048)
-def _ledger(
-    replica: Keyed[Case], sequences: int, tokens_per_sequence: float
-) -> tuple[tuple[RankMemory, ...], tuple[str, ...]]:
-    """Return the ledger of a replica on whatever links: memory is the same."""
-    case = replica.value
-    alike, asked = _alike(case), (sequences, tokens_per_sequence)
-    stages = {stage: (_holdings(case, stage), _cache(case, stage)) for stage in dict.fromkeys(alike)}
-    tokens = _pool_tokens(case, stages.values())
-    why = {stage: _reasons(case, stage, held, cache, *asked) for stage, (held, cache) in stages.items()}
-    reasons: list[str] = []
-    if any(why.values()):
-        reasons = [one for stage, first in enumerate(alike) for one in _reasons(case, stage, *stages[first], *asked)]
-    rows = {stage: _row(case, *stages[stage], tokens, fits=not why[stage]) for stage in stages}
-    return _ranks(case.layout.ranks_per_stage, tuple([rows[first] for first in alike])), tuple(reasons)
+def _replica(known: Keyed[Case]) -> _Replica:
+    """Return the ranks of a replica on whatever links: memory is the same."""
+    case = known.value
+    alike = _alike(case)
+    rooms = {stage: _room(case, stage) for stage in dict.fromkeys(alike)}
+    found = _Replica(rooms, alike, _pool_tokens(case, rooms.values()), ())
+    rows = tuple([_row(found, first, fits=True) for first in alike])
+    return replace(found, ranks=_ranks(case.layout.ranks_per_stage, rows))
 
 
 _Row = tuple[int, float, int, int, int, int, int, bool]
@@ -78,70 +88,36 @@ def _ranks(each: int, stages: tuple[_Row, ...]) -> tuple[RankMemory, ...]:
     )
 
 
-def _row(case: Case, held: _Holdings, cache: StageCache, tokens: int, *, fits: bool) -> _Row:
-    each, per_sequence = cache.bytes_per_token, cache.window_bytes(case.engine.max_model_len)
-    return held.weights, each, per_sequence, tokens, held.activations, held.overhead, held.capacity, fits
+def _row(found: _Replica, first: int, *, fits: bool) -> _Row:
+    held, cache, longest = found.rooms[first].held, found.rooms[first].cache, found.rooms[first].max_model_len
+    each, per_sequence = cache.bytes_per_token, cache.window_bytes(longest)
+    return held.weights, each, per_sequence, found.tokens, held.activations, held.overhead, held.capacity, fits
 
 
 def kv_pool(case: Case) -> int:
     """Return the tokens the replica's KV pool holds: the scarcest rank decides, attention replicas add up."""
-    return _pool_tokens(case, [(_holdings(case, stage), _cache(case, stage)) for stage in dict.fromkeys(_alike(case))])
+    return _replica_of(case).tokens
 
 
-def _pool_tokens(case: Case, stages: Iterable[tuple[_Holdings, StageCache]]) -> int:
+def _pool_tokens(case: Case, rooms: Iterable[Room]) -> int:
     length, counted = case.engine.max_model_len, case.facts.window_pool
-    scarcest = min([cache.tokens(_pool(case, held), length, counted) for held, cache in stages])
-    return scarcest * case.layout.attn_dp
+    return min([one.cache.tokens(one.free, length, counted) for one in rooms]) * case.layout.attn_dp
 
 
 def sequences_that_fit(case: Case, tokens_per_sequence: float) -> int:
     """Return how many sequences of so many tokens the replica's pool holds at once."""
-    per_stage = [
-        int(_pool(case, _holdings(case, stage)) // _cache(case, stage).sequence_bytes(tokens_per_sequence))
-        for stage in range(case.layout.pp)
-    ]
+    rooms = _replica_of(case).rooms.values()
+    per_stage = [int(one.free // one.cache.sequence_bytes(tokens_per_sequence)) for one in rooms]
     return max(0, min(per_stage)) * case.layout.attn_dp
 
 
 def stage_fits(case: Case, stage: int, sequences: int, tokens_per_sequence: float) -> bool:
     """Return whether the ranks of one stage hold their part of ``sequences`` in flight of so many tokens each."""
-    held, cache = _holdings(case, stage), _cache(case, stage)
-    return not _reasons(case, stage, held, cache, sequences, tokens_per_sequence)
+    return _room(case, stage).holds(sequences, tokens_per_sequence)
 
 
-def _pool(case: Case, held: _Holdings) -> float:
-    return held.pool * (1.0 - case.engine.fragmentation)
-
-
-def _reasons(case: Case, stage: int, held: _Holdings, cache: StageCache, sequences: int, tokens: float) -> list[str]:
-    rank = f"rank {stage * case.layout.ranks_per_stage} (stage {stage})"
-    free = _pool(case, held)
-    outside = held.activations + held.overhead + held.capacity
-    memory = case.at(stage).gpu.memory
-    if not held.counts_activations and outside > memory:
-        return [f"{rank} needs {show_bytes(outside)} of {show_bytes(memory)}: {_terms(held, 0.0, '')}"]
-    longest = cache.request_bytes(case.engine.max_model_len)
-    each = ceil(sequences / case.layout.attn_dp)
-    running = each * cache.sequence_bytes(min(tokens, case.engine.max_model_len))
-    if longest > free:
-        label = f"KV of one sequence of {case.engine.max_model_len} tokens"
-        best = cache.longest(free)
-        remedy = f"; the largest max_model_len that fits is {best}" if best else "; no sequence fits"
-        return [_shortage(rank, held, longest, label) + remedy]
-    if running > free:
-        label = f"KV of {each} sequences of {tokens:.0f} tokens"
-        return [_shortage(rank, held, running, label) + f"; {int(free // (running / each))} sequences fit"]
-    return []
-
-
-def _shortage(rank: str, held: _Holdings, kv: float, label: str) -> str:
-    needs = held.capacity - held.pool + kv
-    return f"{rank} needs {show_bytes(needs)} of {show_bytes(held.capacity)}: {_terms(held, kv, label)}"
-
-
-def _terms(held: _Holdings, kv: float, label: str) -> str:
-    terms = [("weights", held.weights), (label, kv), ("activations", held.activations), ("overhead", held.overhead)]
-    return " + ".join(f"{name} {show_bytes(size)}" for name, size in terms if size)
+def _room(case: Case, stage: int) -> Room:
+    return room(case, _holdings(case, stage), _cache(case, stage))
 
 
 def _alike(case: Case) -> tuple[int, ...]:
@@ -193,7 +169,7 @@ def _drafter(case: Case, stage: int) -> Drafter | None:
     return drafter(case) if stage == case.layout.pp - 1 else None
 
 
-def _holdings(case: Case, stage: int) -> _Holdings:
+def _holdings(case: Case, stage: int) -> Holdings:
     """Return what a rank of ``stage`` holds; the engine's share decides what the pool may take."""
     weights = _loaded_bytes(Same(case.model), case.layout, stage)
     if (guess := _drafter(case, stage)) is not None:
@@ -212,7 +188,7 @@ def _holdings(case: Case, stage: int) -> _Holdings:
             pool = int(share * (capacity - weights - activations - overhead))
         case _:
             assert_never(case.facts.share_of)
-    return _Holdings(weights, activations, overhead, capacity, pool, case.facts.share_of != "static")
+    return Holdings(weights, activations, overhead, capacity, pool, visible, case.facts.share_of != "static")
 
 
 def _overhead_bytes(case: Case) -> int:

@@ -6,16 +6,24 @@ from optimizer.cost.case import Case
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.identity import Same
 from optimizer.inputs.model import Latent, MixtureOfExperts, ModelSpec, Scheme
+from optimizer.topology.wiring import Wiring
 
 
 def notes(case: Case) -> tuple[str, ...]:
     """Return what in this price is not measured on its GPUs."""
-    ways = (*case.wiring.hops, *((case.wiring.exit,) if case.wiring.exit else ()))
-    hops, said = sorted({way.medium for way in ways}), []
-    for one, _ in case.parts:
-        media = (one.wiring.group.inner, one.wiring.group.outer, *hops)
-        said.append(_notes(Same(case.model), one.gpu.id, Same(one.calibration), media, case.layout.weights))
+    said = [
+        _notes(Same(case.model), one.gpu.id, Same(one.calibration), _media(Same(one.wiring)), case.layout.weights)
+        for one, _ in case.parts
+    ]
     return said[0] if len(said) == 1 else tuple(dict.fromkeys(note for notes in said for note in notes))
+
+
+@lru_cache(maxsize=4096)
+def _media(wiring: Same[Wiring]) -> tuple[str, ...]:
+    """Return what links a replica uses."""
+    paths = wiring.value
+    ways = (*paths.hops, *((paths.exit,) if paths.exit else ()))
+    return paths.group.inner, paths.group.outer, *sorted({way.medium for way in ways})
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from optimizer.cost.bursts import mean_context
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.enough import Carried
 from optimizer.cost.estimate import estimate
-from optimizer.cost.memory import ledger
+from optimizer.cost.memory import fits
 from optimizer.cost.options import DEFAULT_BATCHING, Batching, Points, concurrencies, numbers_above
 from optimizer.cost.points import Replica, carrying_most, operating_points
 from optimizer.cost.quantities import EngineSettings, Estimate
@@ -123,7 +123,7 @@ class Market:
         held = self.workload.isl.mean + (0 if self.role == "prefill" else self.workload.osl.mean)
 
         def memory_holds(n: int) -> bool:
-            return not ledger(self.case(layout, gpu_type, paths, n, batched_tokens), n, held)[1]
+            return fits(self.case(layout, gpu_type, paths, n, batched_tokens), n, held)
 
         price = self.price(layout, gpu_type, paths, batched_tokens)
         tokens = self.case(layout, gpu_type, paths, 1, batched_tokens).engine.max_num_batched_tokens

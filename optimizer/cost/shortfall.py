@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from optimizer.cost.memory import ledger
+from optimizer.cost.memory import fits, ledger
 from optimizer.cost.quantities import Estimate, RankMemory
 from optimizer.cost.shapes import Market, Shape
 from optimizer.inputs.model import Scheme
@@ -130,4 +130,4 @@ def _fewest_for_weights(market: Market, gpu_type: str, weights: Scheme) -> int:
 
 def _holds_one(market: Market, gpu_type: str, layout: Layout) -> bool:
     case = market.case(layout, gpu_type, Wiring(replace(ALONE, ranks=layout.tp), ()), 1)
-    return not ledger(case, 1, market.workload.isl.mean + market.workload.osl.mean)[1]
+    return fits(case, 1, market.workload.isl.mean + market.workload.osl.mean)
