@@ -136,7 +136,8 @@ def turnover(case: Case, workload: WorkloadSpec, running: float, distinct: float
     others = max(0.0, running - 1.0) * chunks / together
     mixed_s, extra = mixed(together)
     alone_s, alone = (mixed_s, extra) if together == 1.0 else mixed(1.0)
-    return Turnover(decode, mixed_s, alone_s, extra * others + alone * chunks, (chunks + others) / micro, chunks)
+    renewing = Breakdown.weighed([(extra, others), (alone, float(chunks))])
+    return Turnover(decode, mixed_s, alone_s, renewing, (chunks + others) / micro, chunks)
 
 
 def _among(
@@ -154,16 +155,18 @@ def _among(
     """
     through = cycle(case, batch, passed, 1)
     if micro == 1:
-        extra = through - decode
-    else:
-        share_s = decode.total / micro
-        more = [mine - max(its, share_s) for mine, its in zip(passed.seconds, plain.seconds, strict=True)]
-        most = more.index(max(more))
-        idle_s = max(0.0, share_s - plain.seconds[most])
-        extra = Breakdown(*map(sub, passed.each[most], plain.each[most])) - Breakdown(pipeline=idle_s)
+        return through.total, through - decode if through.total - decode.total > _ROUNDING_S else _NOTHING
+    share_s = decode.total / micro
+    more = [mine - max(its, share_s) for mine, its in zip(passed.seconds, plain.seconds, strict=True)]
+    most = more.index(max(more))
+    idle_s = max(0.0, share_s - plain.seconds[most])
+    gemm_s, attention_s, collectives_s, pipeline_s, overhead_s = map(sub, passed.each[most], plain.each[most])
+    extra = Breakdown(gemm_s, attention_s, collectives_s, pipeline_s - idle_s, overhead_s)
     last = max([mine + (micro - 1) * its for mine, its in zip(passed.seconds, plain.seconds, strict=True)])
-    return max(through.total, last), extra if extra.total > _ROUNDING_S else Breakdown()
+    return max(through.total, last), extra if extra.total > _ROUNDING_S else _NOTHING
 
+
+_NOTHING = Breakdown()
 
 _ROUNDING_S = 1e-12
 """A step that adds less adds nothing: it takes as long as the host, with prompts or without."""

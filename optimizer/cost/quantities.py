@@ -64,13 +64,18 @@ class Breakdown:
     @staticmethod
     def sum(parts: "Iterable[Breakdown]") -> "Breakdown":
         """Return all parts together, cause by cause."""
+        return Breakdown.weighed([(part, 1.0) for part in parts])
+
+    @staticmethod
+    def weighed(parts: "Iterable[tuple[Breakdown, float]]") -> "Breakdown":
+        """Return all parts together, cause by cause, each so many times."""
         gemm = attention = collectives = pipeline = overhead = 0.0
-        for part in parts:
-            gemm += part.gemm
-            attention += part.attention
-            collectives += part.collectives
-            pipeline += part.pipeline
-            overhead += part.overhead
+        for part, times in parts:
+            gemm += part.gemm * times
+            attention += part.attention * times
+            collectives += part.collectives * times
+            pipeline += part.pipeline * times
+            overhead += part.overhead * times
         return Breakdown(gemm, attention, collectives, pipeline, overhead)
 
     def __add__(self, other: "Breakdown") -> "Breakdown":

@@ -89,9 +89,10 @@ def loop(case: Case, workload: WorkloadSpec, running: float) -> Loop:
     """Return the closed loop of so many requests."""
     turn = turnover(case, workload, running)
     life = decode_steps(case, workload.osl.mean - 1) + turn.chunks
-    cycle = turn.decode * max(life, turn.mixed_steps) + turn.extra
     front_s = front_end(case, workload)
-    return Loop(turn, running, cycle + Breakdown(overhead=front_s), front_s, cycle.total / life)
+    steps = max(life, turn.mixed_steps)
+    cycle = Breakdown.weighed([(turn.decode, steps), (turn.extra, 1.0), (Breakdown(overhead=front_s), 1.0)])
+    return Loop(turn, running, cycle, front_s, (turn.decode.total * steps + turn.extra_s) / life)
 
 
 def closed_loop(case: Case, workload: WorkloadSpec, concurrency: float) -> Load:
