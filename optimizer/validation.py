@@ -22,6 +22,7 @@ from typing import get_args
 from optimizer.cost.bursts import batch_prefill, burst_tpot, closed_loop_tokens_per_s, idle_ttft, mean_context
 from optimizer.cost.case import Case
 from optimizer.cost.memory import kv_pool, sequences_that_fit
+from optimizer.cost.notes import notes
 from optimizer.cost.serving import batch_seconds, closed_loop
 from optimizer.cost.settings import resolve, version_facts
 from optimizer.cost.step import decode
@@ -59,6 +60,8 @@ class Prediction:
     measured: float | None
     predicted: float | None
     reason: str = ""
+    notes: tuple[str, ...] = ()
+    """What in the price is not measured on the row's GPU."""
 
     @property
     def error(self) -> float | None:
@@ -102,6 +105,11 @@ class Validation:
         """Errors by metric."""
         return self.by(lambda p: p.metric)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What in the prices is not measured on the rows' GPUs, in order of first appearance."""
+        return tuple(dict.fromkeys(note for one in self.predictions for note in one.notes))
+
     def worst(self, count: int) -> tuple[Prediction, ...]:
         """Return the rows with the largest errors, largest first."""
         priced = [p for p in self.predictions if p.error is not None]
@@ -140,9 +148,8 @@ def _predicted(index: int, row: Row, case_of: Callable[[Row], tuple[Case, int]])
         value = predict(case, row, replicas) * cells.units(row, metric)
     except InputError as error:
         return Prediction(index, metric, model, layout, measured, None, str(error))
-    if measured <= 0:
-        return Prediction(index, metric, model, layout, measured, value, "value: no positive measurement")
-    return Prediction(index, metric, model, layout, measured, value)
+    reason = "" if measured > 0 else "value: no positive measurement"
+    return Prediction(index, metric, model, layout, measured, value, reason, notes(case))
 
 
 def _label(row: Row) -> str:

@@ -131,6 +131,12 @@ def test_replicas_side_by_side_share_the_requests_and_add_their_rates() -> None:
     assert two.predicted == pytest.approx(2 * one.predicted)
 
 
+def test_what_is_not_measured_on_a_rows_gpu_is_said() -> None:
+    found = checked(ROW, ROW | {"gpu": "h20"}, ROW | {"gpu": "nothing"})
+    assert any(note.startswith("h200-sxm: host not measured") for note in found.notes)
+    assert any(note.startswith("h20 has no calibration") for note in found.notes)
+
+
 def test_groups_and_worst_rows_name_what_went_wrong() -> None:
     found = checked(ROW, ROW | {"value": "0.001"}, ROW | {"tp": "2", "value": "0.0037"})
     assert list(found.by(lambda p: p.layout)) == ["tp1 bf16", "tp2 bf16"]

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from optimizer.host_fit import HostFit
-from optimizer.report.tables import columns, percent
+from optimizer.report.records import MAX_WORST
+from optimizer.report.tables import bullets, columns, percent
 from optimizer.units import show_seconds
 from optimizer.validation import Errors, Prediction, Validation
 
@@ -14,14 +15,17 @@ MAX_LINES = 10
 
 
 def measured(validation: Validation) -> RenderableType:
-    """Return the errors by metric and by model, the rows furthest off, and why rows have no prediction."""
+    """Return errors by metric, model and layout, the rows furthest off, why rows have none, what is not measured."""
     heads = ("", "rows", "mean |error|", "median |error|", "bias")
     by_model = validation.by(lambda one: f"{one.metric}, {_short(one.model)}")
+    by_layout = validation.by(lambda one: f"{one.metric}, {one.layout}")
     return Group(
         columns("Error by metric: (predicted - measured) / measured", heads, _errors(validation.metrics)),
         columns("By model", heads, _errors(dict(sorted(by_model.items())))),
-        _worst(validation.worst(MAX_LINES)),
+        columns("By layout", heads, _errors(dict(sorted(by_layout.items())))),
+        _worst(validation.worst(MAX_WORST)),
         _unpriced(validation.unpriced),
+        bullets("Notes", validation.notes),
     )
 
 

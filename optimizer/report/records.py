@@ -17,7 +17,7 @@ from optimizer.plan import SCHEMA_VERSION, Candidate, Plan
 from optimizer.relaxation import Kind, Relaxation
 from optimizer.report.relaxed import remedies
 from optimizer.routed_plan import KIND, RoutedPlan
-from optimizer.validation import Prediction, Validation
+from optimizer.validation import Errors, Prediction, Validation
 
 
 def plan_text(plan: Plan | RoutedPlan) -> str:
@@ -112,11 +112,30 @@ def _relaxation_record(one: Relaxation) -> dict[str, object]:
 
 
 def validation_record(validation: Validation) -> dict[str, object]:
-    """Return the JSON record of a validation: errors by metric as fractions, and the rows without a prediction."""
+    """Return the JSON record of a validation: errors are fractions.
+
+    By metric, model and layout; the rows furthest off and those without a prediction, by their position from 0; what is
+    not measured on the rows' GPUs.
+    """
     return {
-        "metrics": {name: asdict(errors) for name, errors in validation.metrics.items()},
+        "metrics": _named(validation.metrics),
+        "models": _named(validation.by(lambda one: f"{one.metric}, {one.model}")),
+        "layouts": _named(validation.by(lambda one: f"{one.metric}, {one.layout}")),
+        "worst": [
+            {"row": one.row, "metric": one.metric, "predicted": one.predicted, "error": one.error}
+            for one in validation.worst(MAX_WORST)
+        ],
         "unpriced": [{"row": one.row, "reason": one.reason} for one in validation.unpriced],
+        "notes": list(validation.notes),
     }
+
+
+MAX_WORST = 10
+"""Of the rows furthest off so many are listed."""
+
+
+def _named(errors: Mapping[str, Errors]) -> dict[str, object]:
+    return {name: asdict(one) for name, one in errors.items()}
 
 
 def host_record(found: HostFit) -> dict[str, object]:

@@ -16,7 +16,7 @@ from optimizer.validation import Prediction, Validation
 
 ROWS = Validation(
     (
-        Prediction(0, "tpot", "org/a", "tp1", 0.010, 0.011),
+        Prediction(0, "tpot", "org/a", "tp1", 0.010, 0.011, notes=("gpu a: host not measured",)),
         Prediction(1, "tpot", "org/b", "tp2", 0.020, 0.016),
         Prediction(2, "ttft", "org/b", "tp2", 0.5, None, "gpu: unknown"),
     )
@@ -30,13 +30,28 @@ def test_errors_are_fractions_and_unpriced_rows_have_a_reason() -> None:
     assert (name, others, errors["n"]) == ("tpot", [], 2)
     assert errors["mape"] == pytest.approx(0.15)
     assert errors["bias"] == pytest.approx(-0.05)
+    assert list(record["models"]) == ["tpot, org/a", "tpot, org/b"]  # type: ignore[call-overload]
+    assert list(record["layouts"]) == ["tpot, tp1", "tpot, tp2"]  # type: ignore[call-overload]
+    assert [row["row"] for row in record["worst"]] == [1, 0]  # type: ignore[attr-defined]
+    assert record["notes"] == ["gpu a: host not measured"]
 
 
 def test_the_table_tells_errors_the_worst_rows_and_the_reasons() -> None:
     console = Console(width=80, markup=False, highlight=False, color_system=None)
     with console.capture() as capture:
         console.print(measured(ROWS))
-    for part in ("tpot", "15 %", "-5 %", "Furthest off", "-20 %", "Not priced: 1 rows", "gpu: unknown"):
+    parts = (
+        "tpot",
+        "15 %",
+        "-5 %",
+        "tpot, b",
+        "tpot, tp2",
+        "Furthest off",
+        "-20 %",
+        "Not priced: 1 rows",
+        "gpu: unknown",
+    )
+    for part in (*parts, "gpu a: host not measured"):
         assert part in capture.get()
 
 
