@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 import batches
+import capacity
 import fit_tables
 import hosts
 import published
@@ -232,6 +233,16 @@ def published_section(data: Path) -> list[str]:
     return lines
 
 
+def memory_section(data: Path) -> list[str]:
+    """Return the section on memory: weights and pools that engines logged, and what did not start."""
+    found, dropped = capacity.starts(data)
+    reasons = published.counted(dropped).items()
+    return [
+        "## Memory", "", capacity.__doc__ or "", "", *capacity.table(found), "",
+        *(f"- not priced, {count} rows: {reason}" for reason, count in reasons), "",
+    ]  # fmt: skip
+
+
 def ranking_section(data: Path) -> list[str]:
     """Return the section on layouts that others compared: what tpopt's pick loses on their own numbers."""
     return ["## Layouts that others compared", "", *RANKING, "", *ranking.table(*ranking.groups(data)), ""]
@@ -273,7 +284,7 @@ def main() -> None:
     lines = ["# Accuracy", "", "Written by tests/accuracy/report.py. Error = (predicted - measured) / measured.", ""]
     lines += own_sections() + host_section() + kernel_section()
     if chosen.data is not None:
-        lines += published_section(chosen.data) + ranking_section(chosen.data)
+        lines += memory_section(chosen.data) + published_section(chosen.data) + ranking_section(chosen.data)
     lines += load_section()
     chosen.out.parent.mkdir(exist_ok=True)
     chosen.out.write_text("\n".join(lines))
