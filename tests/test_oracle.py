@@ -153,7 +153,7 @@ def test_the_solver_finds_the_best_of_all_tokens_per_step(
 def test_counting_equal_nodes_loses_nothing(instance: Instance) -> None:
     """Large clusters count nodes of a class; here small ones are made to, so that the oracle can follow."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("optimizer.pipeline.prepare"), "FEW_NODES", 0)
+        patch.setattr(import_module("optimizer.pipeline.usable"), "FEW_NODES", 0)
         compared(instance)
 
 

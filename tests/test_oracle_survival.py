@@ -74,5 +74,5 @@ def test_counting_equal_nodes_loses_no_plan_that_survives(
     instance: Instance, objective: ObjectiveName, failure: Failure
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("optimizer.pipeline.prepare"), "FEW_NODES", 0)
+        patch.setattr(import_module("optimizer.pipeline.usable"), "FEW_NODES", 0)
         compared(instance, objective, failure)

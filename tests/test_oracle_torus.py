@@ -24,5 +24,5 @@ def test_the_solver_finds_the_best_of_all_plans_on_a_torus(instance: Instance) -
 @given(problems(tori(6), (1.5, 1.9, 2.5, 3.8, 5.5), routed=False))
 def test_counting_equal_nodes_of_a_torus_loses_nothing(instance: Instance) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("optimizer.pipeline.prepare"), "FEW_NODES", 0)
+        patch.setattr(import_module("optimizer.pipeline.usable"), "FEW_NODES", 0)
         compared(instance)
