@@ -9,12 +9,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations, groupby, permutations, product
+from itertools import combinations, groupby, pairwise, permutations, product
 
 from optimizer.cost.attention_replicas import misseated
 from optimizer.cost.case import Case, Hardware
 from optimizer.cost.estimate import estimate
-from optimizer.cost.options import between, concurrencies
+from optimizer.cost.options import between, concurrencies, rate_shares
 from optimizer.cost.quantities import Estimate
 from optimizer.cost.settings import most_sequences, resolve, version_facts
 from optimizer.errors import NoPathError
@@ -137,16 +137,30 @@ def _pricer(
                 if point.fits and _keeps_slo(point, workload):
                     yield point
 
+        def largest(low: int, tokens: int | None) -> list[Estimate]:
+            """Return the last of the finer numbers up to the next of the ladder, before one that is not admissible."""
+            above = [n for n in ladder if n > low]
+            finer = between(low, above[0], attention_replicas=shared) if low and above else range(0)
+            kept = zip(finer, admissible(finer, tokens), strict=False)
+            return [point for n, point in kept if n == point.concurrency][-1:]
+
+        def carrying(rate: float, here: Sequence[Estimate]) -> Iterator[Estimate]:
+            """Yield the point of fewest requests in flight that carries a rate, between two of which only one does."""
+            for less, more in pairwise(here):
+                if less.requests_per_s < rate <= more.requests_per_s:
+                    finer = between(less.concurrency, more.concurrency, attention_replicas=shared)
+                    yield from [p for p in admissible(finer, None) if p.requests_per_s >= rate][:1]
+
+        shares = rate_shares(workload) if workload.roles == ("both",) else ()
+        usual: dict[int, Estimate] = {}
         found: list[Estimate] = []
-        usual = 0
         for tokens in batched_tokens:
-            here = [*admissible(sorted({*ladder, usual} - {0}), tokens)]
+            here = [*admissible(sorted({*ladder, *usual}), tokens)]
             top = max([point.concurrency for point in here], default=0)
-            if top and top >= usual and (above := [n for n in ladder if n > top]):
-                finer = between(top, above[0], attention_replicas=shared)
-                kept = [*zip(finer, admissible(finer, tokens), strict=False)]
-                here += [point for n, point in kept if n == point.concurrency][-1:]
-            usual = usual or max([point.concurrency for point in here], default=0)
+            here += largest(top, tokens) if top >= max(usual, default=0) else []
+            if tokens is None:
+                here += [point for rate in shares for point in carrying(rate, tuple(here))]
+                usual = {point.concurrency: point for point in here}
             found += here
         return tuple(found)
 

@@ -10,7 +10,7 @@ _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512,
 """The ladder: powers of two and their halves between, so that neighbours differ by at most a half."""
 
 _MOST_SHARES = 16
-"""A given concurrency is also tried in up to so many equal shares."""
+"""A given concurrency is also tried in up to so many equal shares, and a rate where latency is sought."""
 
 _FINER = 64
 """Between two steps of the ladder numbers are no further apart than this part of themselves. They are multiples of
@@ -28,6 +28,12 @@ def concurrencies(workload: WorkloadSpec, limit: int, *, attention_replicas: int
         shares = range(1, min(workload.concurrency, _MOST_SHARES) + 1)
         steps |= {workload.concurrency // n for n in shares} | {-(-workload.concurrency // n) for n in shares}
     return tuple(sorted(n for n in steps | {limit} if 1 <= n <= limit))
+
+
+def rate_shares(workload: WorkloadSpec) -> tuple[float, ...]:
+    """Return the equal shares of a given request rate, in requests/s: what each of some replicas has to carry."""
+    rate = workload.request_rate
+    return () if rate is None else tuple(rate / n for n in range(1, _MOST_SHARES + 1))
 
 
 def between(low: int, high: int, *, attention_replicas: int = 1) -> range:

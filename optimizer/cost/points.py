@@ -4,124 +4,50 @@ The steps of a ladder are priced, far apart. Where the highest that is admissibl
 largest admissible of the finer numbers up to the next step is sought too: of the highest batch every request counts.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import pairwise
 
-from optimizer.cost.options import Points, between, lateness, meets_slo, numbers_above
+from optimizer.cost.options import Points, numbers_above
 from optimizer.cost.quantities import Estimate
-from optimizer.inputs.workload import WorkloadSpec
-
-HOPELESS = 1.5
-"""A replica that misses an objective by half keeps it with no more requests in flight: steps grow with them, and what a
-larger batch gains by another kernel or captured size is some percent."""
+from optimizer.cost.replica import Replica
 
 FALLING = 1.1
 """A replica that carries so much less with fewer requests in flight carries no more with fewer still: what a smaller
 batch gains by another kernel or captured size is some percent."""
 
-_GUESSES = 3
-"""How often it is guessed where an objective is reached, before the numbers left are halved."""
-
-
-@dataclass(frozen=True)
-class Replica:
-    """A replica whose points are sought, each priced once."""
-
-    price: Callable[[int], Estimate]
-    """Of so many requests in flight."""
-    memory_holds: Callable[[int], bool]
-    """Whether so many have room, which is told without a price."""
-    workload: WorkloadSpec
-    attention_replicas: int = 1
-    tokens: int = 0
-    """Of a step at most, in each of them."""
-    known: dict[int, Estimate] = field(default_factory=dict)
-    """What was priced so far."""
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether there are objectives on latency."""
-        slo = self.workload.slo
-        return slo.ttft is not None or slo.tpot is not None
-
-    def at(self, n: int) -> Estimate:
-        """Return the point with so many requests in flight."""
-        if n not in self.known:
-            self.known[n] = self.price(n)
-        return self.known[n]
-
-    def has_room(self, n: int) -> bool:
-        """Whether so many requests fit, as far as is known: fewer need less."""
-        if n in self.known:
-            return self.known[n].fits
-        return any(m > n and point.fits for m, point in self.known.items()) or self.memory_holds(n)
-
-    def keeps(self, n: int) -> bool:
-        """Whether the point with so many requests fits and keeps the objectives."""
-        point = self.at(n)
-        return point.fits and meets_slo(point, self.workload)
-
-    def admits(self, n: int) -> bool:
-        """Whether so many requests have room and keep the objectives; not priced where there are none."""
-        return self.has_room(n) and (not self.is_asked or self.keeps(n))
-
-    def late(self, n: int) -> float:
-        """Return the seconds of so many requests over those of the objectives, whichever are missed most."""
-        return lateness(self.at(n), self.workload) if self.is_asked else 0.0
-
-    def is_hopeless(self, n: int) -> bool:
-        """Whether more than so many requests need not be looked at."""
-        return not self.has_room(n) or self.late(n) > HOPELESS or not self.at(n).fits
-
-    def climb(self, low: int, steps: Sequence[int], late: float) -> int:
-        """Return the largest admissible number, priced: the last of ``steps`` that is, and what fills up to the next.
-
-        ``low`` where none is; it comes before them and is ``late`` by so much.
-        """
-        for n in steps:
-            if not self.admits(n):
-                return self.fill(low, n, late)
-            low, late = n, self.late(n)
-        return low
-
-    def fill(self, low: int, high: int, late: float) -> int:
-        """Return the largest admissible of the finer numbers above ``low``, priced, else ``low``; ``high`` is not.
-
-        Admissible ones are taken to come before all others: memory and steps grow with the requests. So memory's end is
-        tried first, then what the objectives let through if lateness is linear between those priced on either side.
-        """
-        left = between(low, high, attention_replicas=self.attention_replicas)
-        if not self.has_room(high):
-            left = left[: bisect_left(left, True, key=lambda n: not self.has_room(n))]
-        guesses = 0
-        while left:
-            place = len(left) // 2 if guesses == _GUESSES else self._guess(low, high, late, left)
-            guesses = min(_GUESSES, guesses + 1)
-            if self.keeps(left[place]):
-                low, late, left = left[place], self.late(left[place]), left[place + 1 :]
-            else:
-                high, left = left[place], left[:place]
-        return low
-
-    def _guess(self, low: int, high: int, late: float, left: range) -> int:
-        if not self.memory_holds(high):
-            return len(left) - 1
-        later = self.late(high)
-        if not self.at(high).fits or later <= late:
-            return len(left) // 2
-        reached = low + (high - low) * (1.0 - late) / (later - late)
-        return min(max(0, bisect_right(left, reached) - 1), len(left) - 1)
-
 
 def operating_points(
-    replica: Replica, ladder: Sequence[int], others: Sequence[Replica] = (), *, everywhere: bool = False
+    replica: Replica,
+    ladder: Sequence[int],
+    others: Sequence[Replica] = (),
+    rates: Sequence[float] = (),
+    *,
+    everywhere: bool = False,
 ) -> Points:
     """Return the points of a ladder, numbers of requests in flight ascending, at least one, and what fills its end.
 
+    ``others``: the same replica with other tokens per step; ``everywhere``: they count below the end too, where they
+    answer sooner. ``rates``: requests/s of which the points that just carry them are sought too.
+    """
+    points, ends = _scanned(replica, ladder)
+    if ends:
+        points += _end(replica, () if everywhere else others, ladder, _most(points))
+    points += _just_carrying(replica, points, rates)
+    if everywhere:
+        most = _most(points)
+        steps = numbers_above(ladder, most, attention_replicas=replica.attention_replicas)
+        for other in others:
+            points += [*_sooner(points, other, replica), *_end(other, (), steps, most)]
+    return _found(replica, ladder, sorted(points, key=lambda point: point.concurrency))
+
+
+def _scanned(replica: Replica, ladder: Sequence[int]) -> tuple[list[Estimate], bool]:
+    """Return the admissible steps of a ladder, and whether they end because more have no room or are too late.
+
     More requests in flight need more memory and time, so the search ends at the first that does not fit or is far too
-    slow; of a replica that makes no tokens it ends where more prompts in flight only wait. ``others``: the same replica
-    with other tokens per step; ``everywhere``: they count below the end too, where they answer sooner.
+    slow. Of a replica that makes no tokens it ends where more prompts in flight only wait.
     """
     points: list[Estimate] = []
     for n in ladder:
@@ -129,21 +55,28 @@ def operating_points(
             break
         point = replica.at(n)
         if points and not point.output_tokens_per_s and point.requests_per_s <= points[-1].requests_per_s:
-            return _found(replica, ladder, points)
+            return points, False
         if replica.keeps(n):
             points.append(point)
         elif replica.is_hopeless(n):
             break
-    low = points[-1].concurrency if points else 0
-    points += _end(replica, () if everywhere else others, ladder, low)
-    if everywhere:
-        most = points[-1].concurrency if points else 0
-        steps = numbers_above(ladder, most, attention_replicas=replica.attention_replicas)
-        more = [
-            point for other in others for point in (*_sooner(points, other, replica), *_end(other, (), steps, most))
-        ]
-        points = sorted((*points, *more), key=lambda point: point.concurrency)
-    return _found(replica, ladder, points)
+    return points, True
+
+
+def _most(points: Iterable[Estimate]) -> int:
+    return max([point.concurrency for point in points], default=0)
+
+
+def _just_carrying(replica: Replica, points: Sequence[Estimate], rates: Iterable[float]) -> list[Estimate]:
+    """Return the points of fewest requests in flight that carry some rate, between those that do not and do."""
+    known = {point.concurrency for point in points}
+    found = {
+        replica.carrying(rate, less.concurrency, more.concurrency)
+        for rate in rates
+        for less, more in pairwise(points)
+        if less.requests_per_s < rate <= more.requests_per_s
+    }
+    return [replica.at(n) for n in sorted(found - known) if replica.keeps(n)]
 
 
 def carrying_most(
@@ -179,8 +112,9 @@ def _end(replica: Replica, others: Sequence[Replica], ladder: Sequence[int], low
     that only more requests in flight count. Where memory does, with the engine's own, and with others beyond these.
     """
     steps, found = tuple(n for n in ladder if n > low), low
-    if not steps:
-        return []  # the engine takes no more
+    if not steps:  # the engine takes no more
+        rate = replica.at(low).requests_per_s if others else 0.0
+        return [one.at(low) for one in others if one.keeps(low) and one.at(low).requests_per_s > rate]
     late = replica.late(low) if low else 0.0
     if low and not replica.has_room(steps[0]):
         found = replica.fill(low, steps[0], late)
@@ -223,7 +157,7 @@ def _sooner(points: Iterable[Estimate], other: Replica, usual: Replica) -> list[
     """
     load, most = other.workload, usual.tokens * usual.attention_replicas
     prompts = max(1.0, load.isl.mean * (1.0 - load.prefix_cache_hit))
-    numbers = [point.concurrency for point in points]
+    numbers = [point.concurrency for point in points if usual.known.get(point.concurrency) is point]
     tried = [n for n in numbers if (other.tokens < most or n * (prompts + 1) > most) and other.keeps(n)]
     return [
         other.at(n) for n in tried if other.at(n).ttft_s < usual.at(n).ttft_s or other.at(n).tpot_s < usual.at(n).tpot_s

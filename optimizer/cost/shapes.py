@@ -12,9 +12,10 @@ from optimizer.cost.case import Case, Hardware
 from optimizer.cost.enough import Carried
 from optimizer.cost.estimate import estimate
 from optimizer.cost.memory import fits
-from optimizer.cost.options import DEFAULT_BATCHING, Batching, Points, concurrencies, numbers_above
-from optimizer.cost.points import Replica, carrying_most, operating_points
+from optimizer.cost.options import DEFAULT_BATCHING, Batching, Points, concurrencies, numbers_above, rate_shares
+from optimizer.cost.points import carrying_most, operating_points
 from optimizer.cost.quantities import EngineSettings, Estimate
+from optimizer.cost.replica import Replica
 from optimizer.cost.settings import most_sequences, refuses_gpu, resolve, version_facts
 from optimizer.cost.step import micro_batches, stations
 from optimizer.errors import NoPathError, UnknownRateError
@@ -112,7 +113,8 @@ class Market:
         replica = self._replica(layout, gpu_type, paths)
         others = [self._replica(layout, gpu_type, paths, n) for n in batched_tokens if n != replica.tokens]
         if not self.only_rates:
-            return operating_points(replica, ladder, others, everywhere=self.batching.everywhere)
+            rates = rate_shares(self.workload) if self.workload.roles == ("both",) else ()
+            return operating_points(replica, ladder, others, rates, everywhere=self.batching.everywhere)
         sizes, drafts = self.workload.engine.cuda_graph_sizes, self.workload.speculative
         rows = max(sizes, default=self.facts.graph_batch_limit) * layout.attn_dp * layout.pp
         captured = rows // (1 + drafts.draft_tokens if drafts else 1)

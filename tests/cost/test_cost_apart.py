@@ -14,7 +14,8 @@ from optimizer.cost.case import Case
 from optimizer.cost.estimate import estimate
 from optimizer.cost.options import concurrencies
 from optimizer.cost.parameters import active_parameters, model_kv_bytes_per_token
-from optimizer.cost.points import Replica, operating_points
+from optimizer.cost.points import operating_points
+from optimizer.cost.replica import Replica
 from optimizer.cost.shards import weights_bytes
 from optimizer.cost.step import decode, prefill
 from optimizer.errors import InputError

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from typed_plans import MODEL, WORKLOAD, cluster
 
 from optimizer.cost.options import Points, between, concurrencies
-from optimizer.cost.points import Replica, operating_points
+from optimizer.cost.points import operating_points
+from optimizer.cost.replica import Replica
 from optimizer.inputs.workload import EngineChoice, Slo, WorkloadSpec
 from optimizer.pipeline import Request, solve
 from optimizer.verify import check
@@ -79,6 +80,24 @@ def test_the_tokens_that_are_least_late_fill_the_end() -> None:
 def test_fewer_tokens_leave_room_for_more_requests_than_memory_holds_otherwise() -> None:
     usual, fewer = priced(lambda n: 0.1, fit=100), priced(lambda n: 0.1, fit=150, tokens=2048)
     assert numbers(operating_points(usual, LADDER, (fewer,)))[-3:] == [100, 128, 150]
+
+
+def test_where_the_engine_takes_no_more_tokens_that_carry_more_at_its_limit_count() -> None:
+    usual, more = priced(lambda n: 0.1, fit=1024), priced(lambda n: 0.1, fit=1024, tokens=16384)
+    faster = replace(more, price=lambda n: replace(more.at(n), requests_per_s=1e3), known={})
+    assert numbers(operating_points(usual, STEPS, (faster,))) == [1, 2, 4, 8, 8]
+    assert numbers(operating_points(usual, STEPS, (more,))) == [1, 2, 4, 8]
+
+
+@given(share=st.floats(0.5, 900.0), full=st.floats(1.0, 2000.0))
+def test_shares_of_a_rate_are_carried_by_the_fewest_requests_in_flight(share: float, full: float) -> None:
+    usual = priced(lambda n: 0.1, fit=1024)
+    replica = replace(usual, price=lambda n: replace(usual.at(n), requests_per_s=n * 1000 / (full + n)), known={})
+    found = operating_points(replica, LADDER, rates=(share,)).admissible
+    able = [point.concurrency for point in found if point.requests_per_s >= share]
+    every = {*LADDER, *(n for low, high in pairwise(LADDER) for n in between(low, high))}
+    assert able[:1] == sorted(n for n in every if n * 1000 / (full + n) >= share)[:1]
+    assert set(LADDER) <= set(numbers(operating_points(replica, LADDER))) <= {point.concurrency for point in found}
 
 
 def test_where_latency_is_sought_every_point_is_tried_and_the_faster_kept() -> None:

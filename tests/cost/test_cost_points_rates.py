@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from typed_plans import MODEL, cluster
 
 from optimizer.cost.options import Points, concurrencies
-from optimizer.cost.points import Replica, carrying_most, operating_points
+from optimizer.cost.points import carrying_most, operating_points
 from optimizer.cost.quantities import Estimate
+from optimizer.cost.replica import Replica
 from optimizer.inputs.workload import Slo, WorkloadSpec
 from optimizer.pipeline.prepare import Known, Prepared, prepare
 from optimizer.pipeline.request import Request, silent
