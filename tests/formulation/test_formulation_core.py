@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from formulation.instances import column, nodes, workload
+from formulation.instances import column, nodes, point, workload
 from formulation.test_formulation_phases import gives, of
 from ortools.sat.python import cp_model
 
@@ -13,6 +13,7 @@ from optimizer.formulation import core
 from optimizer.formulation.columns import Column
 from optimizer.formulation.instance import Instance, Load
 from optimizer.formulation.relaxed import relaxation
+from optimizer.formulation.search import Search
 from optimizer.formulation.solve import Choice, Limits, choose
 from optimizer.plan import ObjectiveName
 
@@ -109,3 +110,26 @@ def test_what_is_left_counts_in_the_integers_of_the_whole() -> None:
     instance = Instance((nodes(6, 4),), (small, large), (Load(workload(request_rate="3 /s")),), "cost")
     part = instance.only((small,)).only((small,))
     assert part.whole == replace(part, columns=(small, large), counted_as=())
+
+
+def _two_alike(then: tuple[ObjectiveName, ...]) -> Instance:
+    """Two replicas of one GPU that differ in nothing that the first objective sees."""
+    slow, fast = (column((1,), gives=point(1.0, tpot_s=seconds)) for seconds in (0.02, 0.01))
+    load = Load(workload(request_rate="2 /s"))
+    return Instance((nodes(2, 4),), (slow, fast), (load,), "gpus", then=then)
+
+
+def test_columns_that_a_further_objective_may_need_are_kept_beside_the_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, n in (("MANY", 0), ("FEW", 1), ("OF_EACH", 1)):
+        monkeypatch.setattr(core, name, n)
+    monkeypatch.setattr(core, "_is_large", lambda _: True)
+    search = Search(Limits(), lambda _: None)
+    assert len(core.of_core(_two_alike(()), search, {}).instance.columns) == 1
+    assert len(core.of_core(_two_alike(("latency",)), search, {}).instance.columns) == 2
+
+
+def test_a_plan_within_the_gap_is_not_enough_where_more_is_asked() -> None:
+    search = Search(Limits(gap=0.2), lambda _: None)
+    assert core._is_close_enough(11, 10, _two_alike(()), search)
+    assert not core._is_close_enough(11, 10, _two_alike(("latency",)), search)
+    assert not core._is_close_enough(10, 10, _two_alike(()), search)
