@@ -1,5 +1,6 @@
 """The trip of a routed pool: machines, prices, placement and flows, plan, verification; ordinary replicas beside it."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
@@ -9,13 +10,13 @@ from optimizer import pipeline
 from optimizer.compare import replica_groups
 from optimizer.cost.machine import CHUNK, Terms
 from optimizer.cost.notes import notes
-from optimizer.cost.pool import SINK, SOURCE, Link, Run
+from optimizer.cost.pool import EQUAL, SINK, SOURCE, Link, Run
 from optimizer.cost.routed import Priced, groups_of, pool_at, price
-from optimizer.errors import InfeasibleError, InputError, NoAnswerError, VerificationError
+from optimizer.errors import InfeasibleError, InputError, NoAnswerError, Stopped, VerificationError
 from optimizer.inputs.cluster import Torus
 from optimizer.inputs.workload import WorkloadSpec
 from optimizer.pipeline.markets import market_of
-from optimizer.pipeline.provenance import record_of
+from optimizer.pipeline.provenance import STOPPED, record_of
 from optimizer.pipeline.refused import weights_of
 from optimizer.pipeline.request import Progress, Request, silent
 from optimizer.pipeline.usable import without
@@ -26,7 +27,11 @@ from optimizer.units import show_seconds
 from optimizer.verify.routed import check
 
 if TYPE_CHECKING:
+    from optimizer.formulation.routing.operate import Operated
     from optimizer.formulation.routing.settle import Settled
+
+LEAST_S = 2.0
+"""Seconds that ordinary replicas are looked for in any case."""
 
 MOST_MACHINES = 64
 """Every machine has a link to every other: beyond so many the pool is better cut into several."""
@@ -41,6 +46,7 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
     from optimizer.formulation.solve import Limits
 
     _refuse(request)
+    start_s = time.monotonic()
     cluster = without(request.cluster, request.exclude)
     topology = build(cluster)
     groupings = groupings_of(request, topology)
@@ -51,7 +57,7 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
         raise _nothing_flows(request, [priced for _, priced in groupings])
     most, priced = groupings[found.grouping]
     value, runs = found.best.tokens_per_s, found.best.runs
-    proven = found.bound <= value * (1 + 1e-6)
+    proven = found.bound <= value * (1 + EQUAL)
     bound = value if proven else found.bound
     machines = tuple(_machine(topology, priced, run, found.best) for run in sorted(runs, key=_order))
     plan = RoutedPlan(
@@ -67,10 +73,10 @@ def solve_routed(request: Request, progress: Progress = silent) -> RoutedPlan:
         idle=tuple(one.id for one in priced.seats if one.id not in {machine.id for machine in machines}),
         flows=tuple(_flows(found.best.flows, [SOURCE, *(machine.id for machine in machines), SINK])),
         totals=_totals(request, priced, found.best, machines),
-        ordinary=_ordinary(request, progress),
+        ordinary=_ordinary(request, found, time.monotonic() - start_s, progress),
         inputs=Inputs(cluster=cluster, model=request.model, workload=request.workload),
         provenance=record_of(
-            request, {one.gpu_type for one in priced.seats}, (*_notes(request, priced), *_scope(found.routed))
+            request, {one.gpu_type for one in priced.seats}, (*_notes(request, priced), *_scope(found))
         ),
     )
     if broken := check(plan):
@@ -190,10 +196,16 @@ def longest_chain(machines: Sequence[RoutedMachine], flows: Sequence[Link | Flow
     return max(until[link.sender] for link in flows if link.receiver == SINK)
 
 
-def _ordinary(request: Request, progress: Progress) -> Ordinary:
+def _ordinary(request: Request, found: "Operated", spent_s: float, progress: Progress) -> Ordinary:
     """Return the best plan of ordinary replicas, or why there is none."""
+    if found.stopped:
+        return Ordinary(layout="", why="the user stopped before they were looked for")
+    left_s = None if request.time_limit_s is None else max(LEAST_S, request.time_limit_s - spent_s)
     try:
-        plan = pipeline.solve(replace(request, faults=False), progress).plan
+        plan = pipeline.solve(replace(request, faults=False, time_limit_s=left_s), progress).plan
+    except (KeyboardInterrupt, Stopped):
+        progress("stopped: the routed pool is kept")
+        return Ordinary(layout="", why="the user stopped before one was found")
     except (InfeasibleError, NoAnswerError) as error:
         return Ordinary(layout="", why=str(error))
     told = "; ".join(f"{group.dp} x {group.label}" for group in replica_groups(plan))
@@ -210,8 +222,12 @@ def _notes(request: Request, priced: Priced) -> Iterator[str]:
     yield from dict.fromkeys(note for kind in priced.curves for note in notes(priced.terms.case(kind, 1)))
 
 
-def _scope(routed: int) -> Iterator[str]:
-    yield f"of turns from 1 ms to 2 min, 4.4 % apart, {routed} were routed; bounds rule out the others"
+def _scope(found: "Operated") -> Iterator[str]:
+    if found.stopped:
+        yield STOPPED
+    proven = found.bound <= found.best.tokens_per_s * (1 + EQUAL)
+    others = "bounds rule out the others" if proven else "none of the others carries more than the bound"
+    yield f"of turns from 1 ms to 2 min, 4.4 % apart, {found.routed} were routed; {others}"
     yield "GPUs of an island are grouped into machines of equal TP as far as they go, alike on all nodes"
     yield "no engine among tpopt's targets runs a routed pool: it needs a router and workers such as Helix's"
 

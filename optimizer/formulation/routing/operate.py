@@ -1,7 +1,7 @@
 """The best pool in operation: of all groupings and all turns on a grid, best bound first, with a proof.
 
 A range of turns is bounded at once (``turns.bound``) and halved until one turn is left. A turn in which more than what
-is known may flow (``paced.refuted``) is given a placement (``timed.placed``), and what that really carries is settled.
+is known may flow (``paced.refuted``) is given a placement (``lanes.placed``), and what that really carries is settled.
 """
 
 import time
@@ -13,7 +13,8 @@ from math import inf
 
 from optimizer.cost.pool import EQUAL, Routing
 from optimizer.cost.routed import Priced, pool_at
-from optimizer.formulation.routing import paced, timed
+from optimizer.errors import NoAnswerError, Stopped
+from optimizer.formulation.routing import lanes, paced
 from optimizer.formulation.routing.choices import Alike, alike
 from optimizer.formulation.routing.classes import groups
 from optimizer.formulation.routing.settle import Settled, settled
@@ -48,6 +49,8 @@ class Operated:
     bound: float
     routed: int
     """Turns that were routed."""
+    stopped: bool = False
+    """Whether the user stopped the search."""
 
 
 @dataclass(order=True)
@@ -81,6 +84,8 @@ class _State:
     best: Settled | None = None
     grouping: int = 0
     routed: int = 0
+    most: float = inf
+    """Nothing carries more, whenever it is asked."""
 
     @property
     def value(self) -> float:
@@ -101,15 +106,34 @@ def operate(
     groupings: Sequence[Priced], limits: Limits, progress: Callable[[str], None] = lambda _: None
 ) -> Operated | None:
     """Return the pool that carries most, with a bound on all groupings and turns; None when none carries anything."""
-    start, numbers = time.monotonic(), count()
     state = _State(groupings, [turns_of(priced) for priced in groupings])
-    heap: list[_Range] = []
+    stopped = False
+    try:
+        _explored(state, limits, time.monotonic(), progress)
+    except (KeyboardInterrupt, Stopped):
+        if state.best is None:
+            raise
+        stopped = True
+    if state.best is None:
+        if state.most > 0:
+            raise NoAnswerError(
+                f"no routed pool was found, though up to {state.most:,.4g} tokens/s are not ruled out; "
+                "give it a longer --time-limit, or leave the objectives (slo) more room"
+            )
+        return None
+    return Operated(state.best, state.grouping, max(state.value, state.most), state.routed, stopped)
+
+
+def _explored(state: _State, limits: Limits, start: float, progress: Callable[[str], None]) -> None:
+    """Place, bound and search the turns until the best is proven or the limits have come."""
+    heap, numbers = list[_Range](), count()
     for grouping, grid in enumerate(state.grids):
         if grid:
             _push(state, heap, numbers, grouping, (0, len(grid) - 1), inf)
     open_turns: list[_Range] = []
-    while heap and not state.closed(heap[0].bound) and not _over(limits, start):
+    while heap and not state.closed(heap[0].bound) and not (state.routed and _over(limits, start)):
         one = heappop(heap)
+        state.most = max([one.bound, *(other.bound for other in open_turns)])
         if one.first < one.last:
             middle = (one.first + one.last) // 2
             _push(state, heap, numbers, one.grouping, (one.first, middle), one.bound)
@@ -117,17 +141,16 @@ def operate(
         elif not _refuted(state, one):
             open_turns.append(one)
             _place(state, one)
-            _tell(state, one, max([one.bound, *(other.bound for other in heap[:1])]), progress)
+            _tell(state, one, progress)
     open_turns = _bounded(state, [*heap, *open_turns], limits, start, progress)
     for effort in EFFORTS if limits.time_limit_s is not None else EFFORTS[:1]:
+        state.most = max((one.bound for one in open_turns), default=0.0)
         open_turns = _searched(state, open_turns, effort, limits, start, progress)
-    if state.best is None:
-        return None
-    return Operated(state.best, state.grouping, max([state.value, *(one.bound for one in open_turns)]), state.routed)
+    state.most = max((one.bound for one in open_turns), default=0.0)
 
 
-def _tell(state: _State, one: _Range, most: float, progress: Callable[[str], None]) -> None:
-    most = max(most, state.value)
+def _tell(state: _State, one: _Range, progress: Callable[[str], None]) -> None:
+    most = max(state.most, state.value)
     gap = f", gap {most / state.value - 1:.2%}" if state.best else ""
     turn_s = state.grids[one.grouping][one.first]
     progress(f"turns of {turn_s:.4g} s: {state.value:.6g} of at most {most:.6g} tokens/s{gap}")
@@ -150,13 +173,15 @@ def _place(state: _State, one: _Range) -> None:
     priced, turn_s = state.groupings[one.grouping], state.grids[one.grouping][one.first]
     state.routed += 1
     classes, above = _alike(state, one), state.value * (1 + EQUAL)
-    if found := timed.placed(classes, priced.num_layers, turn_s, above, one.bound):
-        within = {seat.run.machine: seat.within_s for seat in found}
-        _keep(state, one.grouping, settled(priced, [seat.run for seat in found], turn_s, within))
-    if timed.too_many(classes) or any(link.tokens_per_s < one.bound for link in priced.links):
+    if found := lanes.placed(classes, priced.num_layers, turn_s, above, one.bound):
+        runs = [seat.run for seat in found]
+        for seats in (found, [replace(seat, lane=0) for seat in found] if any(seat.lane for seat in found) else ()):
+            kept = {seat.run.machine: seat for seat in seats}
+            _keep(state, one.grouping, settled(priced, runs, turn_s, kept) if kept else None)
+    if lanes.too_many(classes) or any(link.tokens_per_s < one.bound for link in priced.links):
         pool = pool_at(priced, turn_s)
-        runs = first_placement(pool, groups(pool, one.bound))
-        _keep(state, one.grouping, settled(priced, runs, turn_s) if runs else None)
+        beside = first_placement(pool, groups(pool, one.bound))
+        _keep(state, one.grouping, settled(priced, beside, turn_s) if beside else None)
 
 
 def _bounded(
@@ -173,7 +198,8 @@ def _bounded(
         layers, most_s = state.groupings[one.grouping].num_layers, state.grids[one.grouping][one.last]
         most = paced.bound(_alike(state, one), layers, most_s, state.value, one.bound, HALVINGS)
         heappush(ranges, replace(one.below(most), bounded=True))
-        _tell(state, one, ranges[0].bound, progress)
+        state.most = ranges[0].bound
+        _tell(state, one, progress)
     return [one for one in ranges if not state.closed(one.bound)]
 
 
@@ -229,5 +255,5 @@ def _routed(state: _State, one: _Range, limits: Limits, progress: Callable[[str]
     answer: Routing = route(pool_at(priced, turn_s), limits)
     _keep(state, one.grouping, settled(priced, answer.runs, turn_s) if answer.runs else None)
     left = one.below(answer.bound_tokens_per_s)
-    _tell(state, one, left.bound, progress)
+    _tell(state, one, progress)
     return replace(left, routed=answer.proven)

@@ -7,6 +7,7 @@ from optimizer.cost.machine import Step
 from optimizer.cost.pool import SINK, SOURCE, Link, Machine, Pool, Run
 from optimizer.cost.routed import Priced, pool_at
 from optimizer.formulation.routing.network import carried
+from optimizer.formulation.routing.timed import Timed
 
 HALVINGS = 30
 
@@ -25,17 +26,17 @@ class Settled:
 
 
 def settled(
-    priced: Priced, runs: Sequence[Run], turn_s: float, within_s: Mapping[str, float] | None = None
+    priced: Priced, runs: Sequence[Run], turn_s: float, kept: Mapping[str, Timed] | None = None
 ) -> Settled | None:
     """Return the most that flows through these runs while no path takes longer than ``turn_s``; None when nothing does.
 
     Less flows in smaller batches, so what a maximum flow carries is lowered until all paths keep the turn.
-    ``within_s``: how much of a turn each machine may take at most.
+    ``kept``: how much of a turn each machine may take at most, and what lane it keeps to.
     """
     pool = pool_at(priced, turn_s)
+    if kept:
+        pool = replace(pool, machines=tuple(_slowed(priced, pool, runs, kept)), links=tuple(_in_lanes(pool, kept)))
     known = {machine.id for machine in pool.machines}
-    if within_s:
-        pool = replace(pool, machines=tuple(_slowed(priced, pool, runs, within_s)))
     found = carried(pool, [run for run in runs if run.machine in known])
     whole = _running(priced, runs, found.flows, turn_s, 1.0)
     if whole is not None:
@@ -43,18 +44,26 @@ def settled(
     best, low, high = None, 0.0, 1.0
     for _ in range(HALVINGS if found.flows else 0):
         middle = (low + high) / 2
-        kept = _running(priced, runs, found.flows, turn_s, middle)
-        best, low, high = (kept, middle, high) if kept else (best, low, middle)
+        less = _running(priced, runs, found.flows, turn_s, middle)
+        best, low, high = (less, middle, high) if less else (best, low, middle)
     return best
 
 
-def _slowed(priced: Priced, pool: Pool, runs: Sequence[Run], within_s: Mapping[str, float]) -> Iterator[Machine]:
+def _in_lanes(pool: Pool, kept: Mapping[str, Timed]) -> Iterator[Link]:
+    """Yield the links inside a lane, and those of the source and the sink."""
+    for link in pool.links:
+        ends = [kept[name].lane for name in (link.sender, link.receiver) if name in kept]
+        if len(set(ends)) == 1:
+            yield link
+
+
+def _slowed(priced: Priced, pool: Pool, runs: Sequence[Run], kept: Mapping[str, Timed]) -> Iterator[Machine]:
     """Yield the machines of the runs as steps of at most so long leave them."""
     machines = {machine.id: machine for machine in pool.machines}
     for run in runs:
         held, machine = priced.held(run), machines.get(run.machine)
         steps = held.within(float("inf")) if held else ()
-        able = (step.tokens_per_s for step in steps if priced.seconds(step) <= within_s[run.machine])
+        able = (step.tokens_per_s for step in steps if priced.seconds(step) <= kept[run.machine].within_s)
         if machine:
             rate = min(max(able, default=0.0), machine.carries(run.first, run.num_layers, pool.num_layers))
             yield replace(machine, tokens_per_s=(rate,) * run.num_layers, ends=None)

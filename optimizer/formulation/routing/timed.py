@@ -1,17 +1,15 @@
-"""Placements that keep a turn: blocks of machines side by side, stacked in the least time for a flow; lanes of them.
+"""Placements that keep a turn: blocks of machines side by side, stacked in the least time for a flow.
 
 A *block* is at most ``WIDEST`` machines on the same layers, each in steps of at most the block's time, that together
 carry the flow. For every number of layers and of machines of each class the least time of a stack is known from that
 of stacks of fewer layers (dynamic programming), so a flow is possible for blocks when the whole model takes no longer
-than the turn. The largest is found by halving. Machines may also be parted among *lanes*, each a stack of its own: what
-every part carries is known from a few flows, and the best parts add up.
+than the turn. The largest is found by halving.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +20,7 @@ from optimizer.formulation.routing.choices import PLACES, Alike, Place
 WIDEST = 4
 """Machines side by side at most."""
 
-MOST_STATES = 5000
-"""Numbers of machines of each class that are told apart at most; where there are more, other placements must do."""
-
 HALVINGS = 14
-
-LANE_FLOWS = 16
-"""Flows at which it is found which machines carry them in a lane of their own."""
-
-MOST_LANES = 4
 
 Floats = npt.NDArray[np.float64]
 Counts = tuple[int, ...]
@@ -42,6 +32,8 @@ class Timed:
 
     run: Run
     within_s: float
+    lane: int = 0
+    """What flows keeps to a lane: others may be slower."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ class Stacks:
         self._stacked(open_s, blocks)
         for block in blocks:
             if block.place == "last" and block.layers < self.num_layers:
-                onto, under = _shifted(block.machines, self.shape)
+                onto, under = shifted(block.machines, self.shape)
                 below = open_s[self.num_layers - block.layers][under] + block.seconds
                 whole_s[onto] = np.minimum(whole_s[onto], below)
         return open_s, whole_s, blocks
@@ -137,7 +129,7 @@ class Stacks:
             if block.place == "inside":
                 alike.setdefault(block.machines, []).append(block)
         sides = [
-            (_shifted(machines, self.shape), np.array([b.layers for b in same]), np.array([b.seconds for b in same]))
+            (shifted(machines, self.shape), np.array([b.layers for b in same]), np.array([b.seconds for b in same]))
             for machines, same in alike.items()
         ]
         for layers in range(1, self.num_layers - 1):
@@ -172,7 +164,7 @@ def _fewer(machines: Counts) -> Iterator[Counts]:
     return ((*machines[:i], n - 1, *machines[i + 1 :]) for i, n in enumerate(machines) if n)
 
 
-def _shifted(machines: Counts, shape: Counts) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def shifted(machines: Counts, shape: Counts) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the numbers of machines after and before some are added."""
     after = tuple(slice(n, None) for n in machines)
     return after, tuple(slice(0, most - n) for n, most in zip(machines, shape, strict=True))
@@ -189,33 +181,7 @@ def _ends(block: _Block, layers: int, held: Counts, seconds: float, open_s: Floa
     return under + block.seconds <= seconds * (1 + 1e-12)
 
 
-def too_many(classes: Sequence[Alike]) -> bool:
-    """Return whether there are more kinds and machines than stacks are found for."""
-    return prod(one.count + 1 for one in classes) > MOST_STATES
-
-
-def placed(classes: Sequence[Alike], num_layers: int, turn_s: float, above: float, most: float) -> tuple[Timed, ...]:
-    """Return who holds what in one stack, or in lanes, so that more than ``above`` tokens/s flow, at most ``most``.
-
-    Nothing when no such placement carries so much in turns of at most ``turn_s``.
-    """
-    if too_many(classes):
-        return ()
-    whole = Stacks(tuple(classes), num_layers, turn_s)
-    one_lane, flow = _tallest(whole, above, most)
-    lanes = list(_lanes(whole, max(above, flow), most))
-    if not lanes:
-        return tuple(_seated(whole, one_lane, {}))
-    used: dict[int, int] = {}
-    found: list[Timed] = []
-    for machines in lanes:
-        part = tuple(replace(one, machines=one.machines[:n]) for one, n in zip(classes, machines, strict=True))
-        blocks, _ = _tallest(Stacks(part, num_layers, turn_s), 0.0, most)
-        found += _seated(whole, blocks, used)
-    return tuple(found)
-
-
-def _tallest(stacks: Stacks, above: float, most: float) -> tuple[tuple[_Block, ...], float]:
+def tallest(stacks: Stacks, above: float, most: float) -> tuple[tuple[_Block, ...], float]:
     """Return the stack that carries most between two flows, and what it carries; nothing when not even the least."""
     low, high = above, most
     best = stacks.stack(low) if low > 0 else ()
@@ -228,58 +194,13 @@ def _tallest(stacks: Stacks, above: float, most: float) -> tuple[tuple[_Block, .
     return best, low if best else 0.0
 
 
-def _lanes(stacks: Stacks, above: float, most: float) -> Iterator[Counts]:
-    """Yield the machines of each lane where several carry more than one stack; nothing when they do not."""
-    alone = np.zeros(stacks.shape)
-    for part in range(1, LANE_FLOWS + 1):
-        flow = most * part / LANE_FLOWS
-        _, whole_s, _ = stacks.fastest(flow)
-        alone[_filled_up(whole_s <= stacks.turn_s)] = flow
-    best, rests = [alone], []
-    for _ in range(MOST_LANES - 1):
-        more, rest = _beside(alone, best[-1])
-        best.append(more)
-        rests.append(rest)
-    top = tuple(n - 1 for n in stacks.shape)
-    lanes = max(range(MOST_LANES), key=lambda number: best[number][top])
-    if lanes == 0 or best[lanes][top] <= above:
-        return
-    left = top
-    for number in range(lanes - 1, -1, -1):
-        lane = tuple(int(n) for n in np.unravel_index(int(rests[number][left]), stacks.shape))
-        yield lane
-        left = tuple(n - used for n, used in zip(left, lane, strict=True))
-    yield left
-
-
-def _filled_up(able: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the machines that suffice, as some among them do."""
-    for axis in range(able.ndim):
-        able = np.logical_or.accumulate(able, axis=axis)
-    return able
-
-
-def _beside(alone: Floats, others: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return what one more lane beside others carries at best, and its machines, by all machines."""
-    best, lane = others.copy(), np.zeros(alone.shape, dtype=np.int64)
-    for number, machines in enumerate(np.ndindex(*alone.shape)):
-        if not alone[machines]:
-            continue
-        onto, under = _shifted(machines, tuple(alone.shape))
-        more = others[under] + alone[machines]
-        better = more > best[onto]
-        best[onto] = np.where(better, more, best[onto])
-        lane[onto] = np.where(better, number, lane[onto])
-    return best, lane
-
-
-def _seated(stacks: Stacks, blocks: Sequence[_Block], used: dict[int, int]) -> Iterator[Timed]:
+def seated(stacks: Stacks, blocks: Sequence[_Block], used: dict[int, int], lane: int) -> Iterator[Timed]:
     """Yield the machines of blocks; ``used`` of each class are taken, and counted on."""
     first = 0
     for block in blocks:
         for index, count in enumerate(block.machines):
             start = used.get(index, 0)
             for name in stacks.classes[index].machines[start : start + count]:
-                yield Timed(Run(name, first, first + block.layers), block.seconds)
+                yield Timed(Run(name, first, first + block.layers), block.seconds, lane)
             used[index] = start + count
         first += block.layers

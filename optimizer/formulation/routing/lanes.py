@@ -1,0 +1,107 @@
+"""Placements in lanes: machines parted among stacks beside each other, each of which keeps the turn by itself.
+
+What every part of the machines carries in a stack is known from a few flows, and the parts that add up to most are
+stacked again as high as they go.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.formulation.routing.choices import Alike
+from optimizer.formulation.routing.timed import Counts, Floats, Stacks, Timed, seated, shifted, tallest
+
+MOST_STATES = 5000
+"""Numbers of machines of each class that are told apart at most; where there are more, other placements must do."""
+
+LANE_FLOWS = 16
+"""Flows at which it is found which machines carry them in a lane of their own."""
+
+MOST_LANES = 4
+
+
+def too_many(classes: Sequence[Alike]) -> bool:
+    """Return whether there are more kinds and machines than stacks are found for."""
+    return prod(one.count + 1 for one in classes) > MOST_STATES
+
+
+def placed(classes: Sequence[Alike], num_layers: int, turn_s: float, above: float, most: float) -> tuple[Timed, ...]:
+    """Return who holds what in one stack, or in lanes, so that more than ``above`` tokens/s flow, at most ``most``.
+
+    Nothing when no such placement carries so much in turns of at most ``turn_s``.
+    """
+    if too_many(classes):
+        return ()
+    whole = Stacks(tuple(classes), num_layers, turn_s)
+    blocks, flow = tallest(whole, above, most)
+    best = tuple(seated(whole, blocks, {}, 0))
+    for lanes in _lanes(whole, max(above, flow), most):
+        beside, carried = _beside_each_other(whole, lanes, most)
+        if carried > max(above, flow):
+            best, flow = beside, carried
+    return best
+
+
+def _beside_each_other(stacks: Stacks, lanes: Sequence[Counts], most: float) -> tuple[tuple[Timed, ...], float]:
+    """Return the tallest stacks of the machines of each lane, and what they carry together."""
+    used: dict[int, int] = {}
+    found: list[Timed] = []
+    carried = 0.0
+    for number, machines in enumerate(lanes):
+        part = zip(stacks.classes, machines, strict=True)
+        own = tuple(replace(one, machines=one.machines[:n]) for one, n in part)
+        blocks, flow = tallest(Stacks(own, stacks.num_layers, stacks.turn_s), 0.0, most)
+        found += seated(stacks, blocks, used, number)
+        carried += flow
+    return tuple(found), carried
+
+
+def _lanes(stacks: Stacks, above: float, most: float) -> Iterator[tuple[Counts, ...]]:
+    """Yield the machines of 2, 3, … lanes that carry most together, where that may be more than ``above``."""
+    alone = np.zeros(stacks.shape)
+    for part in range(1, LANE_FLOWS + 1):
+        flow = most * part / LANE_FLOWS
+        _, whole_s, _ = stacks.fastest(flow)
+        alone[_filled_up(whole_s <= stacks.turn_s)] = flow
+    best, rests = alone, list[npt.NDArray[np.int64]]()
+    top = tuple(n - 1 for n in stacks.shape)
+    for lanes in range(2, MOST_LANES + 1):
+        more, rest = _beside(alone, best)
+        rests.append(rest)
+        if more[top] > best[top] and more[top] + lanes * most / LANE_FLOWS > above:
+            yield tuple(_parted(top, rests, stacks.shape))
+        best = more
+
+
+def _parted(top: Counts, rests: Sequence[npt.NDArray[np.int64]], shape: Counts) -> Iterator[Counts]:
+    """Yield the machines of each lane, the last that was put beside the others first."""
+    left = top
+    for rest in reversed(rests):
+        lane = tuple(int(n) for n in np.unravel_index(int(rest[left]), shape))
+        yield lane
+        left = tuple(n - used for n, used in zip(left, lane, strict=True))
+    yield left
+
+
+def _filled_up(able: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the machines that suffice, as some among them do."""
+    for axis in range(able.ndim):
+        able = np.logical_or.accumulate(able, axis=axis)
+    return able
+
+
+def _beside(alone: Floats, others: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return what one more lane beside others carries at best, and its machines, by all machines."""
+    best, lane = others.copy(), np.zeros(alone.shape, dtype=np.int64)
+    for number, machines in enumerate(np.ndindex(*alone.shape)):
+        if not alone[machines]:
+            continue
+        onto, under = shifted(machines, tuple(alone.shape))
+        more = others[under] + alone[machines]
+        better = more > best[onto]
+        best[onto] = np.where(better, more, best[onto])
+        lane[onto] = np.where(better, number, lane[onto])
+    return best, lane
