@@ -132,9 +132,10 @@ def test_replicas_side_by_side_share_the_requests_and_add_their_rates() -> None:
 
 
 def test_what_is_not_measured_on_a_rows_gpu_is_said() -> None:
-    found = checked(ROW, ROW | {"gpu": "h20"}, ROW | {"gpu": "nothing"})
+    found = checked(ROW, ROW | {"gpu": "h20"}, ROW | {"gpu": "mi300x"}, ROW | {"gpu": "nothing"})
     assert any(note.startswith("h200-sxm: host not measured") for note in found.notes)
-    assert any(note.startswith("h20 has no calibration") for note in found.notes)
+    assert any(note.startswith("h20 has no calibration") and "12 % off" in note for note in found.notes)
+    assert any(note.startswith("mi300x has no calibration") and "not checked" in note for note in found.notes)
 
 
 def test_groups_and_worst_rows_name_what_went_wrong() -> None:

@@ -14,6 +14,7 @@ import batches
 import capacity
 import fit_tables
 import hosts
+import kin
 import published
 import ranking
 import simulate
@@ -228,6 +229,8 @@ def published_section(data: Path) -> list[str]:
         lines += [f"### {name}", ""]
         if rows:
             lines += [*metric_table(found, least, {}), "", *group_table(found.by(partial(_group, rows))), ""]
+        if name == kin.SET:
+            lines += [kin.__doc__ or "", *kin.table(rows, found), ""]
         reasons = published.counted([*dropped, *(p.reason for p in found.unpriced)])
         lines += [f"- not priced, {count} rows: {reason}" for reason, count in reasons.items()] + [""]
     return lines
