@@ -12,6 +12,7 @@ from optimizer.cost.quantities import RankMemory
 from optimizer.cost.room import Holdings, Room, room
 from optimizer.cost.shards import buffer_bytes, weights_bytes
 from optimizer.cost.speculation import Drafter, drafter
+from optimizer.cost.stages import held_by_stages
 from optimizer.inputs.identity import Keyed, Same
 from optimizer.inputs.model import Dense, GroupedQuery, LayerRun, MixtureOfExperts, ModelSpec
 from optimizer.layout import Layout
@@ -125,25 +126,15 @@ def _alike(case: Case) -> tuple[int, ...]:
     if case.layout.pp == 1:
         return (0,)
     memories = tuple([part.gpu.memory for part, held in case.parts for _ in held])
-    return _same_holdings(Same(case.model), case.layout, memories)
+    return _same_holdings(Same(case.model), case.layout.layers_per_stage, memories)
 
 
 @lru_cache(maxsize=8192)
-def _same_holdings(model: Same[ModelSpec], layout: Layout, memories: tuple[int, ...]) -> tuple[int, ...]:
-    first: dict[object, int] = {}
-    return tuple(
-        first.setdefault(
-            (
-                _loaded_bytes(model, layout, stage),
-                _widths(model, layout, stage),
-                _stage_cache(model, layout, stage, 1, 1),
-                memory,
-                stage == layout.pp - 1,
-            ),
-            stage,
-        )
-        for stage, memory in enumerate(memories)
-    )
+def _same_holdings(model: Same[ModelSpec], split: tuple[int, ...], memories: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the first stage with the same layers and GPUs; the ends hold more than their layers."""
+    last, first = len(split) - 1, dict[object, int]()
+    kinds = enumerate(zip(held_by_stages(model, split), memories, strict=True))
+    return tuple([first.setdefault((kind, stage == 0, stage == last), stage) for stage, kind in kinds])
 
 
 @lru_cache(maxsize=8192)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, sqrt
 
-from optimizer.inputs.calibration import Roofline
+from optimizer.inputs.calibration import DecodeAttention, Roofline
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Experts:
 
 def rate(fit: Roofline, memory_bytes_per_s: float, peak_flop_per_s: float, *, speed: float = 1.0) -> Rate:
     """Return what ``fit`` means on a GPU; ``speed`` is the share of nominal speed a slow GPU reaches."""
-    per_sequence = getattr(fit, "per_sequence", 0.0)
+    per_sequence = fit.per_sequence if isinstance(fit, DecodeAttention) else 0.0
     return Rate(
         bytes_per_s=fit.memory * memory_bytes_per_s * speed,
         flop_per_s=fit.compute * peak_flop_per_s * speed,

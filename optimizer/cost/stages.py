@@ -8,7 +8,6 @@ from typing import Protocol
 
 from optimizer.inputs.identity import Same
 from optimizer.inputs.model import LayerRun, ModelSpec
-from optimizer.layout import Layout
 
 
 class Launched(Protocol):
@@ -64,9 +63,9 @@ def held_by(model: Same[ModelSpec], first: int, end: int) -> tuple[int, ...]:
     return tuple(held)
 
 
-def held_by_stages(model: Same[ModelSpec], layout: Layout) -> tuple[tuple[int, ...], ...]:
-    """Return how many layers of each kind every stage holds."""
-    split = layout.layers_per_stage
+@lru_cache(maxsize=4096)
+def held_by_stages(model: Same[ModelSpec], split: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return how many layers of each kind every stage holds; ``split``: layers of each stage."""
     return tuple(held_by(model, end - layers, end) for end, layers in zip(accumulate(split), split, strict=True))
 
 

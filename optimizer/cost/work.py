@@ -118,7 +118,7 @@ def _work(
     kinds = tuple(_layer(spec, run, attentions[run.attention], layout, rates) for run in runs)
     stages = [
         stage_work(kinds, held, is_first=stage == 0, is_last=stage == layout.pp - 1)
-        for stage, held in enumerate(held_by_stages(model, layout))
+        for stage, held in enumerate(held_by_stages(model, layout.layers_per_stage))
     ]
     shapes = tuple(dict.fromkeys(stages))
     first = spec.runs[0].attention
