@@ -4,9 +4,9 @@ The first prompt of a burst is prefilled alone: the engine starts on it while th
 rest fill the token budget of each step.
 """
 
-from dataclasses import dataclass
 from math import ceil
 from operator import sub
+from typing import NamedTuple
 
 from optimizer.cost.batch import Batch
 from optimizer.cost.case import Case
@@ -89,8 +89,7 @@ def _side_by_side(batch: Batch, prompts: float) -> Batch:
     return Batch(prompts, batch.tokens, batch.past, distinct=batch.distinct)
 
 
-@dataclass(frozen=True, slots=True)
-class Turnover:
+class Turnover(NamedTuple):
     """How a closed loop of requests renews itself."""
 
     decode: Breakdown

@@ -4,13 +4,15 @@ Shapes follow the engines: query, key and value in one matrix, gate and up in on
 them, MLA's down-projections and routers replicated, MLA absorbed in decode and expanded in prefill.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TypeVar, assert_never
 
 from optimizer.cost.operators import Experts, Matrix, Rate, rate
 from optimizer.cost.shards import BLOCKS, scheme_of, shared_is_whole, stored_bytes
 from optimizer.inputs.calibration import Calibration, Roofline
 from optimizer.inputs.gpu import GpuSpec
+from optimizer.inputs.identity import Same
 from optimizer.inputs.model import Dense, GroupedQuery, Latent, MixtureOfExperts, ModelSpec, Scheme
 from optimizer.layout import Layout
 
@@ -50,6 +52,7 @@ class Rates:
     gpu: GpuSpec
     calibration: Calibration
     speed: float
+    _gemm: dict[Scheme, Rate] = field(default_factory=dict)
 
     def of(self, fit: Roofline, scheme: Scheme) -> Rate:
         """Return what ``fit`` means on this GPU for weights of ``scheme``."""
@@ -57,12 +60,20 @@ class Rates:
 
     def gemm(self, scheme: Scheme) -> Rate:
         """Return the rate of matrix products with weights of ``scheme``."""
-        return self.of(family(self.calibration.gemm, scheme), scheme)
+        if scheme not in self._gemm:
+            self._gemm[scheme] = self.of(family(self.calibration.gemm, scheme), scheme)
+        return self._gemm[scheme]
 
     def moe(self, scheme: Scheme) -> tuple[Rate, float]:
         """Return the rate of routed experts, and how much longer a byte of activations takes than one of weights."""
         fit = family(self.calibration.moe, scheme)
         return self.of(fit, scheme), fit.memory / fit.activations
+
+
+@lru_cache(maxsize=256)
+def rates_on(gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float) -> Rates:
+    """Return the rates of a GPU, the same for all layouts."""
+    return Rates(gpu.value, calibration.value, speed)
 
 
 def kv_values(attention: GroupedQuery | Latent, tp: int) -> float:

@@ -9,6 +9,7 @@ below what the engine admits, and prompts queue for the step in progress and for
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 from optimizer.cost.bursts import Turnover, batch_prefill, front_end, mean_context, turnover
 from optimizer.cost.case import Case
@@ -51,8 +52,7 @@ def operate(case: Case, workload: WorkloadSpec, limit: int) -> Load:
     return closed_loop(case, workload, limit) if workload.request_rate is None else open_loop(case, workload, limit)
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """A closed loop of clients."""
 
     turn: Turnover
@@ -131,8 +131,7 @@ def _meeting_prompts(workload: WorkloadSpec, met: float, prompt_s: float) -> flo
     return float(met * shared * (prompt_s / max(1, workload.osl.mean - 1)) ** 2)
 
 
-@dataclass(frozen=True)
-class Meeting:
+class Meeting(NamedTuple):
     """What a request meets that arrives at random, while the number in flight varies.
 
     Times are taken to grow linearly from a loop of half the places to one of all of them: over the numbers that come

@@ -11,7 +11,7 @@ from optimizer.cost.case import Case
 from optimizer.cost.collectives import part
 from optimizer.cost.kv import rank_kv_bytes_per_token
 from optimizer.cost.operators import Matrix
-from optimizer.cost.projections import ACTIVATION_BYTES, Rates, matrix
+from optimizer.cost.projections import ACTIVATION_BYTES, matrix, rates_on
 from optimizer.cost.shards import weights_bytes
 from optimizer.inputs.calibration import Calibration
 from optimizer.inputs.identity import Same
@@ -70,7 +70,7 @@ def _drafter(case: Case) -> Drafter:
     else:
         model, group = _one_layer(Same(case.model)), last.wiring.group
         layout = replace(case.layout, pp=1, layers_per_stage=(1,))
-        rates = Rates(last.gpu, last.calibration, last.wiring.speed_factor)
+        rates = rates_on(Same(last.gpu), Same(last.calibration), last.wiring.speed_factor)
         fusion = matrix(2 * model.hidden, model.hidden, "bf16", rates)
         held = _layer_bytes(model, layout) + round(2 * model.hidden**2 * ACTIVATION_BYTES)
     further = replace(

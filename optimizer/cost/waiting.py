@@ -1,9 +1,9 @@
 """How TTFT and TPOT spread over requests: queues of prompts in front of steps, and quantiles of their sums."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, sqrt
 from statistics import NormalDist
+from typing import NamedTuple
 
 
 @lru_cache(maxsize=64)
@@ -27,8 +27,7 @@ def kept(percentile: float | None, least_s: float, mean_s: float, deviation_s: f
     return least_s + gamma_quantile(mean_s - least_s, deviation_s, percentile)
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """Seconds from the engine's door to the first token."""
 
     least_s: float

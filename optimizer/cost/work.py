@@ -16,6 +16,7 @@ from optimizer.cost.projections import (
     feed_forward_matrices,
     kv_values,
     matrix,
+    rates_on,
 )
 from optimizer.cost.shards import scheme_of
 from optimizer.cost.stages import StageWork, held_by_stages, kinds_of, stage_work
@@ -112,9 +113,9 @@ def work(case: Case) -> Work:
 def _work(
     model: Same[ModelSpec], layout: Layout, gpu: Same[GpuSpec], calibration: Same[Calibration], speed: float
 ) -> Work:
-    spec, rates = model.value, Rates(gpu.value, calibration.value, speed)
+    spec, rates = model.value, rates_on(gpu, calibration, speed)
     runs = kinds_of(model)[0]
-    attentions = {run.attention: _attention(spec, run.attention, layout, rates) for run in runs}
+    attentions = {one: _attention(spec, one, layout, rates) for one in dict.fromkeys(run.attention for run in runs)}
     kinds = tuple(_layer(spec, run, attentions[run.attention], layout, rates) for run in runs)
     stages = [
         stage_work(kinds, held, is_first=stage == 0, is_last=stage == layout.pp - 1)
