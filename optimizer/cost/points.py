@@ -108,13 +108,13 @@ def carrying_most(
 def _end(replica: Replica, others: Sequence[Replica], ladder: Sequence[int], low: int) -> list[Estimate]:
     """Return the admissible points above ``low``, the highest step of the ladder that is (0: none).
 
-    Where time ends it, with the tokens per step that are least late at the next step: rates differ little with them, so
-    that only more requests in flight count. Where memory does, with the engine's own, and with others beyond these.
+    Where time ends it, with the tokens per step that are least late at the next step. Where memory does, with the
+    engine's own, and with others beyond these. Rates differ little with the tokens per step: so those of other tokens
+    at ``low`` count only where nothing above it does.
     """
     steps, found = tuple(n for n in ladder if n > low), low
     if not steps:  # the engine takes no more
-        rate = replica.at(low).requests_per_s if others else 0.0
-        return [one.at(low) for one in others if one.keeps(low) and one.at(low).requests_per_s > rate]
+        return _carrying_more(replica, others, low)
     late = replica.late(low) if low else 0.0
     if low and not replica.has_room(steps[0]):
         found = replica.fill(low, steps[0], late)
@@ -124,8 +124,16 @@ def _end(replica: Replica, others: Sequence[Replica], ladder: Sequence[int], low
     if best is None:
         return points
     end = best.climb(found, steps, late)
+    if end == low:
+        return _carrying_more(replica, others, low)
     numbers = sorted({n for n in (*ladder, end) if found < n <= end})
     return points + [best.at(n) for n in numbers]
+
+
+def _carrying_more(usual: Replica, others: Iterable[Replica], n: int) -> list[Estimate]:
+    """Return the points of other tokens per step that carry more than the usual with so many requests in flight."""
+    rivals = [one for one in others if one is not usual and n and one.keeps(n)]
+    return [one.at(n) for one in rivals if one.at(n).requests_per_s > usual.at(n).requests_per_s]
 
 
 def _least_late(usual: Replica, others: Iterable[Replica], n: int) -> Replica | None:

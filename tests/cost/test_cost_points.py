@@ -89,6 +89,12 @@ def test_where_the_engine_takes_no_more_tokens_that_carry_more_at_its_limit_coun
     assert numbers(operating_points(usual, STEPS, (more,))) == [1, 2, 4, 8]
 
 
+def test_where_no_tokens_take_more_requests_those_that_carry_more_count() -> None:
+    usual, more = (priced(lambda n: 0.1 if n <= 4 else 2.0, tokens=tokens) for tokens in (8192, 16384))
+    faster = replace(more, price=lambda n: replace(more.at(n), requests_per_s=1e3), known={})
+    assert numbers(operating_points(usual, STEPS, (faster,))) == [1, 2, 4, 4]
+
+
 @given(share=st.floats(0.5, 900.0), full=st.floats(1.0, 2000.0))
 def test_shares_of_a_rate_are_carried_by_the_fewest_requests_in_flight(share: float, full: float) -> None:
     usual = priced(lambda n: 0.1, fit=1024)
