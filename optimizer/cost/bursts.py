@@ -1,7 +1,7 @@
 """Prompts that arrive together on an idle replica, and the turnover of a closed loop: the steps that prefill them.
 
 The first prompt of a burst is prefilled alone: the engine starts on it while the front end still reads the others. The
-rest fill the token budget of each step.
+rest fill the token budget of each step, a prompt in two parts where it does not fit.
 """
 
 from math import ceil
@@ -66,12 +66,14 @@ def batch_prefill(case: Case, workload: WorkloadSpec, prompts: int, distinct: fl
     start_s = front_end(case, workload) + case.calibration.host.step_base * case.layout.pp
     steps = _chunks(case, workload, distinct)
     if prompts > 1:
-        fill = max(1.0, case.engine.max_num_batched_tokens // new_tokens(workload)) * case.layout.attn_dp
+        todo = new_tokens(workload)
+        fill = max(1.0, case.engine.max_num_batched_tokens / todo) * case.layout.attn_dp
         together = min(fill, prompts - 1.0)
         full, left = divmod(prompts - 1.0, together)
         chunks = tuple(steps)
         steps += [(_side_by_side(batch, together), times * full) for batch, times in chunks]
-        steps += [(_side_by_side(batch, left), times) for batch, times in chunks if left]
+        if left * todo >= 1.0:  # a token at least, no rounding
+            steps += [(_side_by_side(batch, left), times) for batch, times in chunks]
     return start_s + pipelined(case, steps)
 
 

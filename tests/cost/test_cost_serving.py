@@ -62,6 +62,12 @@ def test_prompts_that_come_together_fill_the_budget_after_the_first() -> None:
     assert batch_prefill(case(), traffic(4096), 1) == pytest.approx(one)
 
 
+def test_prompts_that_do_not_divide_the_budget_fill_it_all_the_same() -> None:
+    # 8192 of 5000-token prompts are 1.6384 a step: nine behind the first take five steps, and what is left of them
+    step_s = [prefill(case(), 5000, sequences=n).total for n in (1, 1.6384, 9 - 5 * 1.6384)]
+    assert batch_prefill(case(), traffic(5000), 10) == pytest.approx(step_s[0] + 5 * step_s[1] + step_s[2])
+
+
 def test_of_requests_sent_at_once_the_first_decode_while_the_others_are_prefilled() -> None:
     load = traffic(4096, 101)
     alone, prompt_s = decode(case(), 8, 4096 + 50.5).total, prefill(case(), 4096).total
