@@ -125,6 +125,24 @@ def test_the_bound_of_a_range_of_turns_holds_for_each_of_them(
             assert bound(pool, turns[first], turns[last]) >= max(bound(pool, t, t) for t in turns[first : last + 1]) - 1
 
 
+def test_ctrl_c_keeps_the_best_with_a_bound_that_holds() -> None:
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    pool, told = priced(apart(1, 2), model(10)), list[str]()
+    whole, stopped = OPERATE.operate([pool], Limits(), told.append), OPERATE.operate([pool], Limits(), stop)
+    assert stopped.stopped
+    assert not whole.stopped
+    assert stopped.best.tokens_per_s <= whole.best.tokens_per_s <= whole.bound <= stopped.bound
+    assert all(" of at most " in line and ", gap " in line for line in told)
+
+
+def test_a_time_limit_that_is_over_at_once_leaves_a_placement_and_a_bound() -> None:
+    pool = priced(apart(1, 2), model(10))
+    found = OPERATE.operate([pool], Limits(time_limit_s=0.0))
+    assert 0 < found.best.tokens_per_s <= OPERATE.operate([pool], Limits()).bound <= found.bound
+
+
 def test_more_layers_and_the_ends_of_the_model_carry_less() -> None:
     pool = priced(apart(memory=("5 GB", "3.5 GB")), model(10))
     for kind in pool.curves:

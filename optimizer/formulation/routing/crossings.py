@@ -85,19 +85,56 @@ def cheapest(
 
     Costs are linear in what flows through the members, so of the cheapest at most one is not used to the full.
     """
-    shares = least[0].shares
+    shares, counts = least[0].shares, [one.count for one in offers]
     fulls = [_fulls(one, index, worths[index], second, flow, shares) for index, one in enumerate(offers)]
-    steps, costs = _filled(offers, fulls, shares)
-    partials = [one.costs(worth, second) for one, worth in zip(least, worths, strict=True)]
-    partial = np.min([one.min(axis=0, initial=np.inf) for one in partials], axis=0)
-    with_one = costs[-2::-1] + partial
-    used = int(with_one.argmin()) + 1
-    price = min(float(costs[-1]), float(with_one[used - 1]))
-    if not np.isfinite(price):
+    costs = [one.costs(worth, second) for one, worth in zip(least, worths, strict=True)]
+    partials = [one.min(axis=0, initial=np.inf) for one in costs]
+    filled = _filled(counts, fulls, shares)
+    ways = [_Filled(filled.steps, filled.costs[-1:]), *(filled.beside(part, i) for i, part in enumerate(partials))]
+    best = min(ways, key=lambda way: way.price)
+    if best.partial is not None and sum(c == best.partial for c, *_ in best.members()) >= counts[best.partial]:
+        others = ([n - (c == i) for c, n in enumerate(counts)] for i in range(len(counts)))
+        fewer = (_filled(other, fulls, shares) for other in others)
+        ways[1:] = [one.beside(part, i) for i, (one, part) in enumerate(zip(fewer, partials, strict=True))]
+        best = min(ways, key=lambda way: way.price)
+    if not np.isfinite(best.price):
         return None
-    if with_one[used - 1] >= costs[-1]:
-        return Cover(end, price, tuple(_members(steps, shares)))
-    return Cover(end, price, (_partial(least, partials, used), *_members(steps, shares - used)))
+    return Cover(end, best.price, tuple(best.members()) + tuple(best.last(least, costs)))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """Machines used to the full, perhaps one more beside them."""
+
+    steps: Sequence["_Step"]
+    costs: Floats
+    """Of 0, 1, … shares; the last is that of the whole flow."""
+    partial: int | None = None
+    """The class of one that carries the rest."""
+    rest: int = 0
+    """Shares that it carries."""
+
+    @property
+    def price(self) -> float:
+        """Return what all of them cost."""
+        return float(self.costs[-1])
+
+    def beside(self, partial: Floats, index: int) -> "_Filled":
+        """Return the cheapest with one more machine of a class, whose costs are given for 1, 2, … shares."""
+        whole = self.costs[-2::-1] + partial
+        rest = int(whole.argmin()) + 1
+        return _Filled(self.steps, whole[rest - 1 : rest], index, rest)
+
+    def members(self) -> Iterator[Member]:
+        """Yield the machines that are used to the full."""
+        most = len(self.steps[0].before) - 1 if self.steps else 0
+        yield from _members(self.steps, most - self.rest)
+
+    def last(self, least: Sequence[Least], costs: Sequence[Floats]) -> Iterator[Member]:
+        """Yield the one that is not."""
+        if self.partial is not None:
+            row, one = int(costs[self.partial][:, self.rest - 1].argmin()), least[self.partial]
+            yield self.partial, float(one.layers[row]), self.rest / one.shares, float(one.seconds[row, self.rest - 1])
 
 
 @dataclass(frozen=True)
@@ -131,19 +168,19 @@ def _fulls(one: Offers, index: int, worth: float, second: float, flow: float, mo
     return kept
 
 
-def _filled(offers: Sequence[Offers], fulls: Sequence[Sequence[_Full]], most: int) -> tuple[list[_Step], Floats]:
+def _filled(counts: Sequence[int], fulls: Sequence[Sequence[_Full]], most: int) -> _Filled:
     """Return the least costs of so many shares and how they come about, all machines used to the full."""
     costs = np.full(most + 1, np.inf)
     costs[0] = 0.0
     steps: list[_Step] = []
-    for one, known in zip(offers, fulls, strict=True):
-        for _ in range(one.count):
+    for count, known in zip(counts, fulls, strict=True):
+        for _ in range(count):
             grown, chosen = _one_more(costs, known)
             if not (chosen >= 0).any():
                 break
             steps.append(_Step(known, costs, chosen))
             costs = grown
-    return steps, costs
+    return _Filled(steps, costs)
 
 
 def _one_more(costs: Floats, known: Sequence[_Full]) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -157,14 +194,6 @@ def _one_more(costs: Floats, known: Sequence[_Full]) -> tuple[Floats, npt.NDArra
         np.copyto(grown[onto], more, where=better)
         chosen[onto][better] = way
     return grown, chosen
-
-
-def _partial(least: Sequence[Least], partials: Sequence[Floats], used: int) -> Member:
-    """Return the machine that carries so many shares at the least cost."""
-    costs = [one[:, used - 1].min(initial=np.inf) for one in partials]
-    index = int(np.argmin(costs))
-    row = int(partials[index][:, used - 1].argmin())
-    return index, float(least[index].layers[row]), used / least[0].shares, float(least[index].seconds[row, used - 1])
 
 
 def _members(steps: Sequence[_Step], shares: int) -> Iterator[Member]:

@@ -112,7 +112,7 @@ class Stacks:
         for block in blocks:
             if block.place == "first" and block.layers < self.num_layers:
                 open_s[block.layers, *block.machines] = min(open_s[block.layers, *block.machines], block.seconds)
-            if block.place == "whole":
+            if block.place == "whole" and block.layers == self.num_layers:
                 whole_s[block.machines] = min(whole_s[block.machines], block.seconds)
         self._stacked(open_s, blocks)
         for block in blocks:
