@@ -112,10 +112,14 @@ def smallest_replica(
     """
     engine = market.workload.engine.name
     fewest = {scheme: _fewest_for_weights(market, gpu_type, scheme) for scheme in weights}
-    for fixed in ({"attn_dp": 1, "dcp": 1, "pcp": 1}, {}):
+    plain = {"attn_dp": 1, "dcp": 1, "pcp": 1}
+    for fixed in (plain, {}):
         options = layouts(market.model, most, weights=weights, kv=kv, engine=engine, fixed=fixed)
         for layout in sorted(options, key=lambda option: (option.world_size, option)):
-            if layout.world_size >= fewest[layout.weights] and _holds_one(market, gpu_type, layout):
+            looked_at = not fixed and all(getattr(layout, degree) == n for degree, n in plain.items())
+            if looked_at or layout.world_size < fewest[layout.weights]:
+                continue
+            if _holds_one(market, gpu_type, layout):
                 return layout
     return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 
 from optimizer.formulation.columns import Piece
@@ -41,11 +41,19 @@ def patterns(node_class: NodeClass, pieces: Sequence[Piece], *, maximal: bool = 
     breaks with a node they are listed too.
     """
     sizes = tuple(island.size for island in node_class.islands)
+    return _listed(sizes, tuple(pieces), MOST_PATTERNS, maximal=maximal)
+
+
+@lru_cache(maxsize=32)
+def _listed(
+    sizes: tuple[int, ...], pieces: tuple[Piece, ...], at_most: int, *, maximal: bool
+) -> tuple[Pattern, ...] | None:
+    """Return the fillings of a node: models of the same columns, one after the other, ask for the same."""
     links = {name: 1.0 for piece in pieces for name, _ in piece.shares}
     most = MOST_LOOKED // max(1, len(pieces))
-    looked = tuple(islice(_fill(sizes, links, tuple(pieces), (), maximal=maximal), most + 1))
+    looked = tuple(islice(_fill(sizes, links, pieces, (), maximal=maximal), most + 1))
     found = tuple(filter(None, looked))
-    return found if len(looked) <= most and len(found) <= MOST_PATTERNS else None
+    return found if len(looked) <= most and len(found) <= at_most else None
 
 
 def _fill(
