@@ -30,7 +30,7 @@ from optimizer.pipeline.markets import market_of
 from optimizer.pipeline.request import Request
 from optimizer.pipeline.routed import solve_routed
 from optimizer.report.records import plan_text, read_plan
-from optimizer.report.routed import routed
+from optimizer.report.routed import lanes_of, routed
 from optimizer.routed_plan import RoutedMachine, RoutedPlan
 from optimizer.topology.graph import build
 from optimizer.verify.routed import check
@@ -75,7 +75,7 @@ def test_drawn_pools_carry_what_brute_force_finds(seed: int, monkeypatch: pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 200))
+@pytest.mark.parametrize("seed", range(100, 160))
 def test_more_drawn_pools_carry_what_brute_force_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _is_true(priced(*small(seed, 3 + seed % 2)), monkeypatch)
 
@@ -261,6 +261,19 @@ def test_mixed_small_gpus_carry_more_than_ordinary_replicas_and_the_answer_says_
     told = console.file.getvalue()
     assert "best ordinary plan 1 x 1 x tp1pp3 bf16 on 2 x small + 1 x big on 3 GPUs" in told
     assert "% more" in told
+
+
+def test_lanes_that_share_no_machine_are_told_apart() -> None:
+    plan = good()
+    flows = tuple(flow for flow in plan.flows if {flow.sender, flow.receiver} & {"source", "sink"})
+    apart_from_each_other = _with(plan, flows=flows)
+    assert len(lanes_of(plan)) == 1
+    assert sum(lanes_of(plan)) == pytest.approx(plan.objective.value)
+    assert len(lanes_of(apart_from_each_other)) == len(plan.machines)
+    console = Console(width=100, file=StringIO())
+    console.print(routed(apart_from_each_other))
+    assert isinstance(console.file, StringIO)
+    assert f"{len(plan.machines)} that share no machine" in console.file.getvalue()
 
 
 def test_the_command_answers_and_writes_its_own_kind_of_plan(

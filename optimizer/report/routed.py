@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from optimizer.cost.pool import SOURCE
 from optimizer.plan import NO_WORKLOAD
 from optimizer.report.models import workload_line
 from optimizer.report.tables import bullets, columns, pairs, percent
@@ -38,7 +39,24 @@ def _answer(plan: RoutedPlan) -> Iterator[tuple[str, str]]:
     chain = f"{totals.longest_chain} machine{'s in a row' if totals.longest_chain > 1 else ''}"
     latency = f"TTFT {show_seconds(totals.ttft_s)}, TPOT {show_seconds(totals.tpot_s)}"
     yield "latency", f"{latency} on the longest path, of up to {chain}"
+    if len(lanes := lanes_of(plan)) > 1:
+        told = " + ".join(f"{rate:,.0f}" for rate in lanes)
+        yield "lanes", f"{len(lanes)} that share no machine: {told} tokens/s"
     yield "replicas", _beside(plan.ordinary, totals.output_tokens_per_s)
+
+
+def lanes_of(plan: RoutedPlan) -> list[float]:
+    """Return what flows through each set of machines that share no machine with the others, the most first."""
+    home = {machine.id: machine.id for machine in plan.machines}
+    for flow in plan.flows:
+        if flow.sender in home and flow.receiver in home:
+            one, other = home[flow.sender], home[flow.receiver]
+            home = {name: one if lane == other else lane for name, lane in home.items()}
+    rates = dict.fromkeys(home.values(), 0.0)
+    for flow in plan.flows:
+        if flow.sender == SOURCE:
+            rates[home[flow.receiver]] += flow.tokens_per_s
+    return sorted(rates.values(), reverse=True)
 
 
 def _beside(ordinary: Ordinary, routed_tokens_per_s: float) -> str:
