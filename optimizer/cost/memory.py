@@ -52,7 +52,8 @@ def ledger(case: Case, sequences: int, tokens_per_sequence: float) -> tuple[tupl
     why = {first: found.rooms[first].reason(*asked) for first in short}
     each = case.layout.ranks_per_stage
     reasons = [f"rank {stage * each} (stage {stage}) {why[f]}" for stage, f in enumerate(found.alike) if f in short]
-    return _ranks(each, tuple([_row(found, first, fits=first not in short) for first in found.alike])), tuple(reasons)
+    rows = {first: _row(one, found.tokens, fits=first not in short) for first, one in found.rooms.items()}
+    return _ranks(each, tuple([rows[first] for first in found.alike])), tuple(reasons)
 
 
 def fits(case: Case, sequences: int, tokens_per_sequence: float) -> bool:
@@ -72,9 +73,9 @@ def _replica(known: Keyed[Case]) -> _Replica:
     case = known.value
     alike = _alike(case)
     rooms = {stage: _room(case, stage) for stage in dict.fromkeys(alike)}
-    found = _Replica(rooms, alike, _pool_tokens(case, rooms.values()), ())
-    rows = tuple([_row(found, first, fits=True) for first in alike])
-    return replace(found, ranks=_ranks(case.layout.ranks_per_stage, rows))
+    tokens = _pool_tokens(case, rooms.values())
+    rows = {first: _row(one, tokens, fits=True) for first, one in rooms.items()}
+    return _Replica(rooms, alike, tokens, _ranks(case.layout.ranks_per_stage, tuple([rows[first] for first in alike])))
 
 
 _Row = tuple[int, float, int, int, int, int, int, bool]
@@ -89,10 +90,10 @@ def _ranks(each: int, stages: tuple[_Row, ...]) -> tuple[RankMemory, ...]:
     )
 
 
-def _row(found: _Replica, first: int, *, fits: bool) -> _Row:
-    held, cache, longest = found.rooms[first].held, found.rooms[first].cache, found.rooms[first].max_model_len
-    each, per_sequence = cache.bytes_per_token, cache.window_bytes(longest)
-    return held.weights, each, per_sequence, found.tokens, held.activations, held.overhead, held.capacity, fits
+def _row(one: Room, tokens: int, *, fits: bool) -> _Row:
+    held, cache = one.held, one.cache
+    each, per_sequence = cache.bytes_per_token, cache.window_bytes(one.max_model_len)
+    return held.weights, each, per_sequence, tokens, held.activations, held.overhead, held.capacity, fits
 
 
 def kv_pool(case: Case) -> int:

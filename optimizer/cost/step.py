@@ -120,7 +120,8 @@ def stage_prices(case: Case, batch: Batch) -> Callable[[StageWork], Causes]:
 def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable[[StageWork], Causes]:
     reduce_s = part.all_reduce.seconds(rows * part.constants.hidden_bytes)
     each = layers(case, part, batch, rows, reduce_s)
-    captured, kernel_s = is_captured(case, batch), case.calibration.kernel
+    host, kernel_s = case.calibration.host, case.calibration.kernel
+    captured, piecewise = is_captured(case, batch), is_piecewise(case, rows)
 
     def price(held: StageWork) -> Causes:
         gemm_s = attention_s = collectives_s = 0.0
@@ -135,18 +136,12 @@ def _stage_prices(case: Case, part: Part, batch: Batch, rows: float) -> Callable
         if held.is_last:
             finished = batch.prompts + batch.decodes * case.checked
             gemm_s += gemm(part.constants.head, finished)
-            overhead_s += finished * case.calibration.host.per_sequence
+            overhead_s += finished * host.per_sequence
             collectives_s += part.all_gather.seconds(finished * part.constants.logit_bytes)
-        if not captured:
+        if not captured:  # the host launches what no whole graph replays
             gpu_s = gemm_s + attention_s + collectives_s + overhead_s
-            overhead_s += max(0.0, _host(case, rows, held) - gpu_s)
+            launching_s = held.pieces * host.piece if piecewise else held.launches * host.launch
+            overhead_s += max(0.0, host.step_floor + launching_s - gpu_s)
         return gemm_s, attention_s, collectives_s, 0.0, overhead_s
 
     return price
-
-
-def _host(case: Case, rows: float, stage: StageWork) -> float:
-    """Return the seconds the host needs to launch a stage's kernels where no whole graph is replayed."""
-    host = case.calibration.host
-    launching_s = stage.pieces * host.piece if is_piecewise(case, rows) else stage.launches * host.launch
-    return host.step_floor + launching_s
