@@ -93,9 +93,11 @@ def _is_true(pool: Priced, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     assert found.best.tokens_per_s <= best * (1 + 1e-9)
     assert found.bound >= best * (1 - 1e-9)
+    if len(pool.seats) <= 3:
+        assert found.bound <= found.best.tokens_per_s * (1 + 1e-6)
     if found.bound <= found.best.tokens_per_s * (1 + 1e-6):
         assert found.best.tokens_per_s == pytest.approx(best)
-    assert found.best.tokens_per_s >= 0.9 * best
+    assert found.best.tokens_per_s >= 0.95 * best
 
 
 @pytest.mark.parametrize("made", [*CASES, pytest.param(lambda: (together(2, 2), model(2)), id="roomy")])

@@ -22,6 +22,14 @@ LANE_FLOWS = 16
 
 MOST_LANES = 4
 
+FEW = 3
+
+EXACT_HALVINGS = 26
+"""Of what a few machines carry: to a third of ``pool.EQUAL`` in all lanes together."""
+
+LEAST = 1e-8
+"""Of the most that flows: less in a lane is nothing."""
+
 
 def too_many(classes: Sequence[Alike]) -> bool:
     """Return whether there are more kinds and machines than stacks are found for."""
@@ -43,6 +51,45 @@ def placed(classes: Sequence[Alike], num_layers: int, turn_s: float, above: floa
         if carried > max(above, flow):
             best, flow = beside, carried
     return best
+
+
+def few(classes: Sequence[Alike]) -> bool:
+    """Return whether every placement of so few machines is a stack, or lanes of stacks."""
+    return sum(one.count for one in classes) <= FEW
+
+
+def most_of_few(classes: Sequence[Alike], num_layers: int, turn_s: float, most: float) -> float:
+    """Return tokens/s, at most ``most``, above which nothing flows through a few machines where no link binds.
+
+    Where all paths pass one boundary the machines before it and behind it are placed apart. Without such a boundary two
+    machines hold the same layers; three hold the same, or one holds the model beside the two others.
+    """
+    shape = tuple(one.count + 1 for one in classes)
+    alone = {machines: _alone(classes, machines, num_layers, turn_s, most) for machines in np.ndindex(*shape)}
+    best = dict(alone)
+    for machines in sorted(alone, key=sum):
+        for lane in alone:
+            rest = tuple(n - used for n, used in zip(machines, lane, strict=True))
+            if sum(lane) and min(rest) >= 0 and sum(rest):
+                best[machines] = max(best[machines], alone[lane] + best[rest])
+    return min(most, max(best.values()))
+
+
+def _alone(classes: Sequence[Alike], machines: Counts, num_layers: int, turn_s: float, most: float) -> float:
+    """Return the least flow that is known to be more than a stack of some machines carries."""
+    own = tuple(replace(one, machines=one.machines[:n]) for one, n in zip(classes, machines, strict=True) if n)
+    stacks = Stacks(own, num_layers, turn_s)
+    if not own or not _carry(stacks, most * LEAST):
+        return 0.0 if not own else most * LEAST
+    low, high = most * LEAST, most
+    for _ in range(EXACT_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _carry(stacks, middle) else (low, middle)
+    return high
+
+
+def _carry(stacks: Stacks, flow: float) -> bool:
+    return bool((stacks.fastest(flow)[1] <= stacks.turn_s).any())
 
 
 def _beside_each_other(stacks: Stacks, lanes: Sequence[Counts], most: float) -> tuple[tuple[Timed, ...], float]:

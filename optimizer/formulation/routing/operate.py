@@ -179,15 +179,27 @@ def _refuted(state: _State, one: _Range) -> bool:
     return flow > 0 and paced.refuted(paced.case_of(_alike(state, one), layers), layers, most_s, flow)
 
 
+def _most(state: _State, one: _Range) -> float:
+    """Return a bound of the only turn: of a few machines what they carry, of more what covers refute."""
+    priced, turn_s, classes = state.groupings[one.grouping], state.grids[one.grouping][one.last], _alike(state, one)
+    if _refuted(state, one):
+        return state.value
+    if lanes.few(classes) and not _binding(priced, one.bound):
+        return lanes.most_of_few(classes, priced.num_layers, turn_s, one.bound)
+    return paced.bound(classes, priced.num_layers, turn_s, state.value, one.bound, HALVINGS)
+
+
 def _place(state: _State, one: _Range) -> None:
     """Find placements for one turn, and keep the best: stacks in time and, where links bind, stacks of each group."""
     priced, turn_s = state.groupings[one.grouping], state.grids[one.grouping][one.first]
     state.routed += 1
-    classes, above = _alike(state, one), state.value * (1 + EQUAL)
-    if found := lanes.placed(classes, priced.num_layers, turn_s, above, one.bound):
-        runs = [seat.run for seat in found]
+    classes, before = _alike(state, one), -1.0
+    while state.value > before:
+        before = state.value
+        found = lanes.placed(classes, priced.num_layers, turn_s, before * (1 + EQUAL), one.bound)
         for seats in (found, [replace(seat, lane=0) for seat in found] if any(seat.lane for seat in found) else ()):
             kept = {seat.run.machine: seat for seat in seats}
+            runs = [seat.run for seat in seats]
             _keep(state, one.grouping, settled(priced, runs, turn_s, kept) if kept else None)
     if lanes.too_many(classes) or _binding(priced, one.bound):
         pool = pool_at(priced, turn_s)
@@ -202,14 +214,9 @@ def _bounded(
     heapify(ranges)
     while ranges and not ranges[0].bounded and not state.closed(ranges[0].bound) and not _over(limits, start):
         one = heappop(ranges)
-        if one.first < one.last or _refuted(state, one):
-            if one.first < one.last:
-                heappush(ranges, replace(one, bounded=True))
-            continue
-        layers, most_s = state.groupings[one.grouping].num_layers, state.grids[one.grouping][one.last]
-        most = paced.bound(_alike(state, one), layers, most_s, state.value, one.bound, HALVINGS)
+        most = one.bound if one.first < one.last else _most(state, one)
         heappush(ranges, replace(one.below(most), bounded=True))
-        state.most = ranges[0].bound
+        state.most = max(state.value, ranges[0].bound)
         _tell(state, one, progress)
     return [one for one in ranges if not state.closed(one.bound)]
 
