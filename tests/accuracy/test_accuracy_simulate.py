@@ -28,3 +28,16 @@ def test_the_closed_forms_stay_near_requests_played_one_by_one(
     high = operate(replica, asked.model_copy(update={"slo": Slo(percentile=90)}), limit)
     assert high.ttft_slo_s == pytest.approx(played.at("ttft_s", 90), rel=0.35)
     assert high.tpot_slo_s == pytest.approx(played.at("tpot_s", 90), rel=0.25)
+
+
+@pytest.mark.parametrize(("isl", "osl", "limit"), [(1024, 256, 64), (256, 512, 64)])
+def test_experts_under_random_arrivals_carry_the_rate_and_keep_to_the_places_that_the_form_says(
+    isl: int, osl: int, limit: int
+) -> None:
+    load = WorkloadSpec(isl=Lengths(mean=isl), osl=Lengths(mean=osl), request_rate="1 /s")
+    replica = simulate.replica("qwen3-30b-a3b", "h200-sxm", 1, load, limit)
+    found = operate(replica, load, limit)
+    played = simulate.play(replica, load, 800, rate=found.requests_per_s)
+    in_flight = found.requests_per_s * (played.at("ttft_s", None) + (osl - 1) * played.at("tpot_s", None))
+    assert in_flight == pytest.approx(found.running, rel=0.15)
+    assert found.tpot_s == pytest.approx(played.at("tpot_s", None), rel=0.12)
