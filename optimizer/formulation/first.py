@@ -35,16 +35,23 @@ class Built:
 
 def built(instance: Instance) -> Built | None:
     """Return a plan of an instance, None where none is found without trying."""
-    ground = Ground(instance)
-    every = [n for n, c in enumerate(instance.columns) if not c.footprint.places]
-    match instance.objective:
+    several = instance.survive in ("node", "nic") and instance.objective != "throughput"
+    for spread in (True, False) if several else (False,):
+        site = _made(Ground(instance, spread))
+        if site is not None and _is_allowed(site):
+            return Built(site.replicas, site.held)
+    return None
+
+
+def _made(ground: Ground) -> Site | None:
+    every = [n for n, c in enumerate(ground.instance.columns) if not c.footprint.places]
+    match ground.instance.objective:
         case "throughput":
-            site = _filled(ground, every)
+            return _filled(ground, every)
         case "latency" | "ttft":
-            site = _fastest(ground, every)
+            return _fastest(ground, every)
         case _:
-            site = _covered(ground, every)
-    return None if site is None or not _is_allowed(site) else Built(site.replicas, site.held)
+            return _covered(ground, every) if ground.instance.survive is None else _of_sizes(ground, every)
 
 
 def _is_allowed(site: Site) -> bool:
@@ -69,6 +76,15 @@ def _fastest(ground: Ground, numbers: Sequence[int]) -> Site | None:
         best = found or best
         low, high = (low, middle - 1) if found else (middle + 1, high)
     return best
+
+
+def _of_sizes(ground: Ground, numbers: Sequence[int]) -> Site | None:
+    """Return the lightest plan of those of replicas up to some size: the larger they are, the more breaks with one."""
+    columns, weight = ground.instance.columns, weight_of_columns(ground.instance)
+    sizes = sorted({columns[n].gpus for n in numbers})
+    found = (_covered(ground, [n for n in numbers if columns[n].gpus <= size]) for size in sizes)
+    plans = [site for site in found if site is not None]
+    return min(plans, key=lambda site: sum(weight(columns[n]) * k for n, k in site.copies.items()), default=None)
 
 
 def _covered(ground: Ground, numbers: Sequence[int]) -> Site | None:

@@ -10,7 +10,7 @@ from optimizer.formulation.columns import Piece
 from optimizer.formulation.failures import loss_of
 from optimizer.formulation.instance import Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, need
-from optimizer.formulation.stock import Counted, Stock, counted, fit, put, untouched
+from optimizer.formulation.stock import Counted, Stock, counted, fit, put, spread_out, untouched
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Ground:
     """A cluster with nothing on it."""
 
     instance: Instance
+    spread: bool = False
+    """Whether replicas of one node each sit on the emptiest nodes, so that little breaks with one, or fill nodes up."""
 
     @cached_property
     def stocks(self) -> dict[int, Stock]:
@@ -45,6 +47,7 @@ class Site:
         self.instance = ground.instance
         self.copies: Counter[int] = Counter()
         """Replicas of each column, by its place."""
+        self._put = spread_out if ground.spread else put
         self._stocks = dict(ground.stocks)
         self._uplinks = dict(ground.uplinks)
         self._gpus = ground.gpus
@@ -70,7 +73,7 @@ class Site:
         column = self.instance.columns[number]
         for node_class, pieces in self._pieces[id(column.pieces)].items():
             for piece, times in pieces.items():
-                left, held = put(self._stocks[node_class], piece, replicas * times, replicas)
+                left, held = self._put(self._stocks[node_class], piece, replicas * times, replicas)
                 self._stocks[node_class] = left
                 for node, n in held.items():
                     self._held[node][piece] += n

@@ -79,6 +79,23 @@ def put(stock: Stock, piece: Piece, pieces: int, replicas: int) -> tuple[Stock, 
     return left, held
 
 
+def spread_out(stock: Stock, piece: Piece, pieces: int, replicas: int) -> tuple[Stock, dict[str, int]]:
+    """Return the same with one piece on each of the emptiest nodes in turn, where replicas have one each."""
+    if pieces != replicas:
+        return put(stock, piece, pieces, replicas)
+    held: dict[str, int] = {}
+    while pieces:
+        emptiest = sorted(stock, key=lambda left: -sum(left[0]))
+        nodes = sum(len(stock[left]) for left in emptiest if room(left[0], dict(left[1]), piece))
+        if not nodes:
+            break
+        stock, more = put({left: stock[left] for left in emptiest}, piece, min(pieces, nodes), 1)
+        pieces -= min(pieces, nodes)
+        for node, n in more.items():
+            held[node] = held.get(node, 0) + n
+    return stock, held
+
+
 def _less(left: Left, piece: Piece, n: int) -> Left:
     sizes, links = left
     taken = dict(piece.shares)
