@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.cost.routed import Priced
+from optimizer.errors import NoAnswerError
 from optimizer.formulation.routing.operate import operate
 from optimizer.formulation.solve import Limits
 from optimizer.inputs import presets
@@ -117,13 +118,16 @@ def measure(name: str, one: Pooled, limits: Limits, told: Callable[[str], None])
     """Return the record of one pool."""
     start, cpu = time.monotonic(), _cpu_seconds()
     ways = priced(name, one, limits)
-    found = operate(ways, limits, told)
+    try:
+        found, status = operate(ways, limits, told), "nothing"
+    except NoAnswerError:
+        found, status = None, "unknown"
     value, most = (found.best.tokens_per_s, max(found.bound, found.best.tokens_per_s)) if found else (0.0, 0.0)
     gap = most / value - 1 if value else 0.0
     return {
         "pool": name, "machines": max(len(way.seats) for way in ways), "layers": ways[0].num_layers,
         "tokens_per_s": value, "bound": most, "gap": gap,
-        "status": "nothing" if not found else "optimal" if gap <= 1e-6 else "feasible",
+        "status": status if not found else "optimal" if gap <= 1e-6 else "feasible",
         "seconds": time.monotonic() - start, "cpu_seconds": _cpu_seconds() - cpu,
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ every price m ≥ 0 of a token-second:
 The largest F that no price refutes is found by halving. At m = 0 this is ``classes.ceiling``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -55,13 +56,18 @@ def bound(priced: Priced, least_s: float, most_s: float, known: float = inf) -> 
     if sum(one.count * one.layers.max() for one in classes) < priced.num_layers:
         return 0.0
     low, high = 0.0, min(known, sum(one.count * float((one.layers * one.rates).max()) for one in classes))
-    prices = priced.num_layers / most_s * np.arange(PRICES) / PRICES
+    if _refuted(classes, priced.num_layers, most_s, min(float(one.rates.min()) for one in classes)):
+        return 0.0  # what machines give grows no faster than the flow, and any way to run them carries so much
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        given = sum((one.given(prices, middle) for one in classes), np.zeros(PRICES))
-        refuted = (given < (priced.num_layers - prices * most_s) * middle * (1 - _NOISE)).any()
-        low, high = (low, middle) if refuted else (middle, high)
+        low, high = (low, middle) if _refuted(classes, priced.num_layers, most_s, middle) else (middle, high)
     return high
+
+
+def _refuted(classes: Sequence[_Class], layers: int, turn_s: float, flow: float) -> bool:
+    prices = layers / turn_s * np.arange(PRICES) / PRICES
+    given = sum((one.given(prices, flow) for one in classes), np.zeros(PRICES))
+    return bool((given < (layers - prices * turn_s) * flow * (1 - _NOISE)).any())
 
 
 def _classes(priced: Priced, least_s: float, most_s: float) -> list[_Class]:
