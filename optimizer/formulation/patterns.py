@@ -44,7 +44,7 @@ def patterns(node_class: NodeClass, pieces: Sequence[Piece], *, maximal: bool = 
     return _listed(sizes, tuple(pieces), MOST_PATTERNS, maximal=maximal)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _listed(
     sizes: tuple[int, ...], pieces: tuple[Piece, ...], at_most: int, *, maximal: bool
 ) -> tuple[Pattern, ...] | None:
@@ -73,12 +73,21 @@ def _fill(
             left = tuple(s - n * c for s, c in zip(sizes, piece.counts, strict=True))
             free = {**links, **{name: links[name] - n * share for name, share in piece.shares}}
             yield from _fill(left, free, pieces, (*held, (piece, n)), maximal=maximal, start=place + 1)
-    full = not maximal or not any(room(sizes, links, piece) for piece in pieces)
+    full = not maximal or not any(_has_room(sizes, links, piece) for piece in pieces)
     yield Pattern(held) if full else None
 
 
 def room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> int:
     """Return how many of a piece still fit on what is left of a node."""
-    by_gpus = (s // c for s, c in zip(sizes, piece.counts, strict=True) if c)
-    by_links = (int(links[name] / share + _SLACK) for name, share in piece.shares if share > 0)
-    return min([*by_gpus, *by_links])
+    by_gpus = min([s // c for s, c in zip(sizes, piece.counts, strict=True) if c])
+    if not by_gpus or not piece.shares:
+        return by_gpus
+    return min([by_gpus, *(int(links[name] / share + _SLACK) for name, share in piece.shares if share > 0)])
+
+
+def _has_room(sizes: tuple[int, ...], links: Mapping[str, float], piece: Piece) -> bool:
+    """Whether one of a piece still fits, which is asked most often: of full nodes, GPUs tell at once."""
+    for left, needed in zip(sizes, piece.counts, strict=True):
+        if left < needed:
+            return False
+    return all(links[name] / share + _SLACK >= 1 for name, share in piece.shares if share > 0)
