@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from math import inf
 from typing import TYPE_CHECKING
 
 from optimizer import pipeline
@@ -239,8 +240,11 @@ def _nothing_flows(request: Request, groupings: Sequence[Priced]) -> InfeasibleE
     if most < needs:
         miss = f"the machines together hold {most} of {needs} layers beside KV of one sequence"
     else:
-        limit = max(priced.longest_turn_s for priced in groupings)
+        from optimizer.formulation.routing.lanes import shortest_turn_s
+
+        limit, least = max(priced.longest_turn_s for priced in groupings), min(map(shortest_turn_s, groupings))
         miss = f"no path through all layers takes a token within the {show_seconds(max(0.0, limit))} allowed"
+        miss += f"; the shortest takes {show_seconds(least)}" if least < inf else ""
     return InfeasibleError(
         f"no routed pool serves {name} on cluster {request.cluster.name}",
         nearest_miss=(miss,),

@@ -11,7 +11,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.formulation.routing.choices import Alike
+from optimizer.cost.routed import Priced
+from optimizer.formulation.routing.choices import Alike, alike
 from optimizer.formulation.routing.timed import Counts, Floats, Stacks, Timed, seated, shifted, tallest
 
 MOST_STATES = 5000
@@ -22,7 +23,11 @@ LANE_FLOWS = 16
 
 MOST_LANES = 4
 
+LONGEST_S = 120.0
+"""No turn is longer."""
+
 FEW = 3
+"""Machines of which nothing but stacks and lanes can be made."""
 
 EXACT_HALVINGS = 26
 """Of what a few machines carry: to a third of ``pool.EQUAL`` in all lanes together."""
@@ -152,3 +157,13 @@ def _beside(alone: Floats, others: Floats) -> tuple[Floats, npt.NDArray[np.int64
         best[onto] = np.where(better, more, best[onto])
         lane[onto] = np.where(better, number, lane[onto])
     return best, lane
+
+
+def shortest_turn_s(priced: Priced) -> float:
+    """Return the seconds of the shortest path through all layers, hardly anything flowing; inf when none is known."""
+    classes = alike(priced, LONGEST_S, LONGEST_S)
+    if too_many(classes):
+        return float("inf")
+    carried = [ways[0].tokens_per_s for one in classes for known in one.ways.values() for ways in known if ways]
+    _, whole_s, _ = Stacks(classes, priced.num_layers, LONGEST_S).fastest(min(carried, default=1.0))
+    return float(whole_s.min())
