@@ -1,5 +1,6 @@
 """report from the command line, with and without plotly."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,3 +42,15 @@ def test_report_without_plotly_names_the_extra(
 def test_plotly_js_does_not_end_its_script() -> None:
     pytest.importorskip("plotly")
     assert "</script" not in reporting.plotly_js().lower()
+
+
+@pytest.mark.parametrize("command", ["report", "explain"])
+def test_a_plan_whose_ranks_are_amiss_is_wrong_input(
+    command: str, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = json.loads(Path(plan).read_text())
+    changed["replicas"][0]["seats"][0]["rank"] = 99
+    Path(plan).write_text(json.dumps(changed))
+    written = ["-o", str(tmp_path / "report.html")] if command == "report" else []
+    assert run([command, plan, *written]) == 2
+    assert "ranks_are_complete" in capsys.readouterr().err

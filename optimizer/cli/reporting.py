@@ -7,6 +7,7 @@ import typer
 
 from optimizer.cli import output
 from optimizer.cli.options import DebugOption
+from optimizer.cli.plans import whole_plan
 from optimizer.cli.telling import PlanArg
 from optimizer.errors import InputError
 
@@ -24,9 +25,8 @@ def report(
     """Write a plan as one HTML page: picture, charts, comparison, provenance; it opens offline."""
     output.check_folder(out)
     from optimizer.report.page import page
-    from optimizer.report.records import read_plan
 
-    output.write(Path(out), page(read_plan(plan), plotly_js()))
+    output.write(Path(out), page(whole_plan(plan), plotly_js()))
     output.answer(f"{out}\n")
 
 

@@ -6,6 +6,7 @@ import typer
 
 from optimizer.cli import output
 from optimizer.cli.options import DebugOption, JsonOption
+from optimizer.cli.plans import whole_plan
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="plan.json of tpopt solve -o")]
 
@@ -29,7 +30,7 @@ def explain(
     from optimizer.report.explained import explained, stale
     from optimizer.report.facts import named, pruned, record
 
-    read = records.read_plan(plan)
+    read = whole_plan(plan)
     found = pruned(named(traced(read), of), level)
     if json:
         told = {"level": level, "facts": [record(one) for one in found], "notes": list(stale(read))}

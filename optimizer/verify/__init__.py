@@ -51,7 +51,17 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def check(plan: Plan) -> tuple[str, ...]:
+SHAPE: tuple[Rule, ...] = (
+    seats.seats_exist,
+    seats.seats_hold_one_rank,
+    seats.ranks_are_complete,
+    seats.layers_are_all_there,
+    outcome.every_service_is_served,
+)
+"""What holds of any plan that was ever written, whatever its prices are by now."""
+
+
+def check(plan: Plan, rules: tuple[Rule, ...] = RULES) -> tuple[str, ...]:
     """Return every rule that the plan breaks, as "rule: what is wrong"; nothing when it is allowed.
 
     All is recomputed from ``plan.inputs``: the topology from the cluster, paths and reservations from the seats,
@@ -61,4 +71,4 @@ def check(plan: Plan) -> tuple[str, ...]:
         evidence = gather(plan)
     except InputError as error:
         return (f"inputs: {error}",)
-    return tuple(f"{rule.__name__}: {wrong}" for rule in RULES for wrong in rule(evidence))
+    return tuple(f"{rule.__name__}: {wrong}" for rule in rules for wrong in rule(evidence))
