@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from seatings import Seated, equal_gpus, replicas
 
-from optimizer.cost.options import BATCHED_TOKENS
+from optimizer.cost.options import BATCHED_TOKENS, ROOMY_TOKENS
 from optimizer.inputs.cluster import ClusterSpec
 from optimizer.inputs.model import ModelSpec
 from optimizer.inputs.workload import WorkloadSpec
@@ -57,12 +57,20 @@ def best(
     topology = build(cluster)
     classes = classes_of(topology, tell_apart=tell_apart)
     target = target or goal(objective, workload)
-    chosen = objective in ("latency", "ttft") and workload.engine.max_num_batched_tokens is None
     seated = replicas(
         topology, classes, model, workload, first_token=objective == "ttft",
-        batched_tokens=(None, *BATCHED_TOKENS) if chosen else (None,),
+        batched_tokens=(None, *_tokens_per_step(workload, objective)),
     )  # fmt: skip
     return packed(topology, classes, seated, target, objective)
+
+
+def _tokens_per_step(workload: WorkloadSpec, objective: ObjectiveName) -> tuple[int, ...]:
+    """Return what the engine may be told to compute in a step at most, where that is open."""
+    if workload.engine.max_num_batched_tokens is not None:
+        return ()
+    slo = workload.slo
+    on_latency = objective in ("latency", "ttft") or slo.ttft is not None or slo.tpot is not None
+    return BATCHED_TOKENS if on_latency else ROOMY_TOKENS
 
 
 def classes_of(topology: Topology, *, tell_apart: bool) -> tuple[tuple[str, ...], ...]:

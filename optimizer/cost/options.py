@@ -83,11 +83,14 @@ class Batching:
 
     ladder: tuple[int, ...] = ()
     everywhere: bool = False
-    """Whether at every number of requests in flight, as latency itself is sought; else only where the objectives on it
-    stop the default."""
+    """Whether at every number of requests in flight, as latency itself is sought; else only where memory or objectives
+    end the batch with the default."""
 
 
 DEFAULT_BATCHING = Batching()
 
 BATCHED_TOKENS = (2048, 8192, 16384, 32768)
 """Tokens per step that are tried: vLLM's defaults for small and large GPUs, and twice and four times as many."""
+
+ROOMY_TOKENS = (1024, 2048)
+"""Tokens per step that leave more memory for KV: tried where nothing is asked of latency and memory ends the batch."""

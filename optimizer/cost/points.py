@@ -109,8 +109,8 @@ def _end(replica: Replica, others: Sequence[Replica], ladder: Sequence[int], low
     """Return the admissible points above ``low``, the highest step of the ladder that is (0: none).
 
     Where time ends it, with the tokens per step that are least late at the next step. Where memory does, with the
-    engine's own, and with others beyond these. Rates differ little with the tokens per step: so those of other tokens
-    at ``low`` count only where nothing above it does.
+    engine's own, and with others beyond these; with each of them where nothing is asked of latency. Rates differ little
+    with the tokens per step: so where something is, those of other tokens at ``low`` count only if nothing above does.
     """
     steps, found = tuple(n for n in ladder if n > low), low
     if not steps:  # the engine takes no more
@@ -120,14 +120,26 @@ def _end(replica: Replica, others: Sequence[Replica], ladder: Sequence[int], low
         found = replica.fill(low, steps[0], late)
         steps = numbers_above(ladder, found, attention_replicas=replica.attention_replicas)
     points = [replica.at(found)] if found > low else []
+    if others and not replica.is_asked:
+        points += [point for n in {low, found} for point in _carrying_more(replica, others, n)]
+        return sorted(points + _roomiest(others, found, steps), key=lambda point: point.concurrency)
     best = _least_late(replica, others, steps[0]) if steps else None
     if best is None:
         return points
     end = best.climb(found, steps, late)
     if end == low:
         return _carrying_more(replica, others, low)
-    numbers = sorted({n for n in (*ladder, end) if found < n <= end})
-    return points + [best.at(n) for n in numbers]
+    return points + _up_to(best, end, found, ladder)
+
+
+def _roomiest(others: Iterable[Replica], low: int, steps: Sequence[int]) -> list[Estimate]:
+    """Return the points above ``low`` of each of other tokens per step."""
+    return [point for one in others for point in _up_to(one, one.climb(low, steps, 0.0), low, steps)]
+
+
+def _up_to(replica: Replica, end: int, low: int, steps: Iterable[int]) -> list[Estimate]:
+    """Return the points above ``low``: at the steps before the end, and there."""
+    return [replica.at(n) for n in sorted({n for n in (*steps, end) if low < n <= end})]
 
 
 def _carrying_more(usual: Replica, others: Iterable[Replica], n: int) -> list[Estimate]:

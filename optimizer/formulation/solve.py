@@ -19,6 +19,7 @@ from optimizer.formulation.integers import LARGEST
 from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.objectives import goals
 from optimizer.formulation.pooled import laid_out
+from optimizer.formulation.reach import within_reach
 from optimizer.formulation.search import ANY, Found, Limits, Search
 from optimizer.formulation.shared import with_needs
 from optimizer.formulation.stated import stated
@@ -72,14 +73,14 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
     limited = limits.time_limit_s is not None
-    first = built(instance) if instance.survive or limits.anytime or limited else None
+    first = built(instance)
     if limited and first is None:  # hard to find, or there is none: not told unless the solver has tried
         limits = replace(limits, time_limit_s=max(limits.time_limit_s or 0.0, LEAST_TRIED_S))
-    search, asked = Search(limits, progress), instance
+    search, asked = Search(limits, progress), instance if first is None else within_reach(instance, first)
     try:
         search.go_on()
-        asked, alone = with_needs(instance, search)
-        return _at_least(first, instance, _searched(asked, search, first, alone))
+        asked, alone = with_needs(asked, search)
+        return _at_least(first, instance, _on_all_nodes(instance, _searched(asked, search, first, alone)))
     except NoAnswerError:
         if first is None:
             raise
@@ -88,6 +89,12 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
             raise
         search.stop()
     return _unproven(first, asked, interrupted=search.interrupted)
+
+
+def _on_all_nodes(instance: Instance, found: Choice | None) -> Choice | None:
+    """Return the choice with nothing on the nodes that were out of reach."""
+    nothing: Held = {node: {} for node_class in instance.classes for node in node_class.nodes}
+    return found and replace(found, held=nothing | found.held)
 
 
 def _unproven(first: Built, instance: Instance, *, interrupted: bool) -> Choice:

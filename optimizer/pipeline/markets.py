@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import inf
 from typing import Literal
 
-from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, Batching
+from optimizer.cost.options import BATCHED_TOKENS, DEFAULT_BATCHING, ROOMY_TOKENS, Batching
 from optimizer.cost.shapes import Market
 from optimizer.errors import InfeasibleError
 from optimizer.inputs import presets
@@ -77,11 +77,12 @@ def _seeks_latency(request: Request) -> bool:
 
 
 def _batching(request: Request, load: WorkloadSpec) -> Batching:
-    """Return which tokens per step are tried: only the engine's own where nothing is asked of latency, or they are set.
+    """Return which tokens per step are tried: none but what is set.
 
-    Where nothing is asked of latency rates depend little on them.
+    Where nothing is asked of latency, rates depend little on them; so fewer count only where they make room.
     """
+    if load.engine.max_num_batched_tokens is not None:
+        return DEFAULT_BATCHING
     sought = _seeks_latency(request)
     asked = sought or load.slo.ttft is not None or load.slo.tpot is not None
-    open_to_choice = asked and load.engine.max_num_batched_tokens is None
-    return Batching(BATCHED_TOKENS, everywhere=sought) if open_to_choice else DEFAULT_BATCHING
+    return Batching(BATCHED_TOKENS if asked else ROOMY_TOKENS, everywhere=sought)

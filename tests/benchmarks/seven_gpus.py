@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from seatings import equal_gpus, replicas
 
+from optimizer.cost.options import ROOMY_TOKENS
 from optimizer.inputs.cluster import ClusterSpec, Match, NodeEntry, NodeTemplate, NvSwitch, Override
 from optimizer.inputs.presets import load_gpu, load_model
 from optimizer.inputs.workload import WorkloadSpec
@@ -65,7 +66,8 @@ def cluster() -> ClusterSpec:
 def shapes(model: str) -> dict[str, tuple[int, float]]:
     """Return GPUs and most tokens/s of each shape that is admissible, by its label."""
     topology, found = build(cluster()), dict[str, tuple[int, float]]()
-    for one in replicas(topology, equal_gpus(topology), load_model(model), WORKLOAD):
+    steps = (None, *ROOMY_TOKENS)
+    for one in replicas(topology, equal_gpus(topology), load_model(model), WORKLOAD, batched_tokens=steps):
         tokens_per_s = one.estimate.output_tokens_per_s
         if tokens_per_s > found.get(one.layout.label, (0, 0.0))[1]:
             found[one.layout.label] = (len(one.gpus), tokens_per_s)

@@ -217,7 +217,7 @@ def test_equal_requests_that_come_at_random_are_prefilled_one_by_one() -> None:
 
 @given(limit=st.integers(1, 256), more=st.integers(1, 64), isl=st.integers(1, 7680), osl=st.integers(1, 1024))
 def test_more_places_carry_a_higher_rate_of_random_arrivals(limit: int, more: int, isl: int, osl: int) -> None:
-    # prompts that just fill a step of 8,192 tokens need a second one beside more answers in decode, and where such steps
+    # prompts that just fill a step of 8,192 tokens need a second one beside more answers in decode; where such steps
     # begin between half the places and all, the straight line between gives some percent less
     few, many = (operate(case(grouped()), rated(isl=isl, osl=osl), n) for n in (limit, limit + more))
     assert many.requests_per_s >= few.requests_per_s * 0.88
