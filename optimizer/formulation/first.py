@@ -196,7 +196,8 @@ def _filled(ground: Ground, numbers: Sequence[int]) -> Site | None:
     for (_, amounts), menu in sorted(zip(phases, offered, strict=True), key=lambda one: -_largest(ground, one[1])):
         if not site.carried(amounts) and not _fill(site, menu, amounts, 1):
             return None
-    for service in sorted(range(len(instance.loads)), key=lambda s: _tokens_dear(instance, phases, offered, s)):
+    services = dict.fromkeys(phase.service for phase in instance.phases)  # a model without columns has no part in it
+    for service in sorted(services, key=lambda s: _tokens_dear(instance, phases, offered, s)):
         both = zip(phases, offered, strict=True)
         _fill_up(site, service, [(amounts, menu) for (phase, amounts), menu in both if phase.service == service])
     weights = [asked_of(instance, phase) for phase in instance.phases] if instance.survive else []
