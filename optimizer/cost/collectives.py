@@ -73,7 +73,7 @@ class Ways:
             way = self.library[0]
         else:
             return min([way.seconds(message_bytes) for way in self.library])
-        return way.base_s + way.per_byte_s * message_bytes + way.ramp_s * sqrt(message_bytes / MB)
+        return way.seconds(message_bytes)
 
 
 NOTHING = Ways((Terms(0.0, 0.0, 0.0),))
@@ -225,23 +225,3 @@ def passing(calibration: Same[Calibration], hop: HopPath) -> Ways:
     if hop.medium == "local":
         return NOTHING
     return Ways((_fitted(link(calibration.value, hop.medium).operations["p2p"], "p2p", 2, hop.bytes_per_s),))
-
-
-def all_reduce(calibration: Calibration, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds of summing a tensor over all ranks of ``path``."""
-    return collective(calibration, "all_reduce", message_bytes, path)
-
-
-def all_gather(calibration: Calibration, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds until every rank holds the whole tensor of which each has 1/n."""
-    return collective(calibration, "all_gather", message_bytes, path)
-
-
-def reduce_scatter(calibration: Calibration, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds until each rank holds its 1/n of the sum."""
-    return collective(calibration, "reduce_scatter", message_bytes, path)
-
-
-def all_to_all(calibration: Calibration, message_bytes: float, path: GroupPath) -> float:
-    """Return the seconds until every rank has sent 1/n of its ``message_bytes`` to every other."""
-    return collective(calibration, "all_to_all", message_bytes, path)

@@ -11,7 +11,7 @@ from optimizer.formulation.columns import Column
 from optimizer.formulation.failures import loss_of
 from optimizer.formulation.first import Built
 from optimizer.formulation.goals import Goal
-from optimizer.formulation.instance import Instance
+from optimizer.formulation.instance import AMOUNTS, Instance
 from optimizer.formulation.integers import SHARE_STEPS, guard, need
 from optimizer.formulation.objectives import OBJECTIVES, additive_weights, as_tokens, tokens_of, value
 from optimizer.formulation.pairs import NS, nanoseconds, services_apart
@@ -21,7 +21,7 @@ from optimizer.formulation.rules import ON_REPLICAS, each_needs_its_own
 from optimizer.formulation.variables import Decisions, declare_replicas
 from optimizer.plan import ObjectiveName
 
-SUMS: tuple[ObjectiveName, ...] = ("throughput", "gpus", "cost", "energy")
+SUMS: tuple[ObjectiveName, ...] = ("throughput", *AMOUNTS)
 """Objectives that are sums over replicas; of the others a linear relaxation says nothing."""
 
 
@@ -75,17 +75,13 @@ def _soonest(instance: Instance) -> Iterator[float]:
     apart = services_apart(instance.columns) if instance.objective == "ttft" else ()
     for phase in instance.phases:
         if phase.service not in apart:
-            seconds = min(_seconds(instance, column) for column in instance.columns if phase.covers(column))
+            seconds = min(instance.seconds(column) for column in instance.columns if phase.covers(column))
             yield nanoseconds(seconds) / NS if apart else seconds
     for service in apart:
         own = [column for column in instance.columns if column.service == service]
         whole = [nanoseconds(c.point.ttft_s) for c in own if c.role == "both"]
         pair = sum(min(nanoseconds(c.point.ttft_s) for c in own if c.role == role) for role in OTHER)
         yield min([*whole, pair]) / NS
-
-
-def _seconds(instance: Instance, column: Column) -> float:
-    return column.point.tpot_s if instance.objective == "latency" else column.point.ttft_s
 
 
 def goal_of(instance: Instance, built: Built) -> int:

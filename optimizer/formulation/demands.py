@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from optimizer.formulation.columns import Column
-from optimizer.formulation.instance import Instance, Phase
+from optimizer.formulation.instance import AMOUNTS, Instance, Phase
 from optimizer.formulation.integers import SHARE_STEPS, part
 from optimizer.formulation.pairs import services_apart
 from optimizer.formulation.rules import asked_of
@@ -59,10 +59,6 @@ def fastest_rate(instance: Instance, service: int) -> float:
 
 def weight_of_columns(instance: Instance) -> Callable[[Column], float]:
     """Return what a replica takes up of what is to be kept small."""
-    match instance.objective:
-        case "cost":
-            return lambda column: column.price_per_h or 0.0
-        case "energy":
-            return lambda column: column.power_w
-        case _:
-            return lambda column: column.gpus if instance.replicas is None else 1.0
+    if instance.objective in ("cost", "energy"):
+        return AMOUNTS[instance.objective]
+    return AMOUNTS["gpus"] if instance.replicas is None else lambda _: 1.0

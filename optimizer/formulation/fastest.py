@@ -78,8 +78,7 @@ class _Columns:
 
 def _seconds(instance: Instance, column: Column) -> float:
     """Return what is minimised of a replica, to twelve digits: float sums in another order are no difference."""
-    seconds = column.point.tpot_s if instance.objective == "latency" else column.point.ttft_s
-    return float(f"{seconds:.12g}")
+    return float(f"{instance.seconds(column):.12g}")
 
 
 def _plan(instance: Instance, models: int, search: Search) -> dict[int, int] | None:

@@ -64,8 +64,7 @@ def _is_allowed(site: Site) -> bool:
 
 def _fastest(ground: Ground, numbers: Sequence[int]) -> Site | None:
     """Return a plan whose slowest replica is as fast as bisection finds one."""
-    points = [column.point for column in ground.instance.columns]
-    seconds = [p.tpot_s if ground.instance.objective == "latency" else p.ttft_s for p in points]
+    seconds = [ground.instance.seconds(column) for column in ground.instance.columns]
     places = sorted({seconds[n] for n in numbers})
     best, low, high = None, 0, len(places) - 1
     while low <= high:

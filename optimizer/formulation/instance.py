@@ -1,6 +1,6 @@
 """What is to be decided: classes of nodes, columns, and what the user asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,6 +8,13 @@ from optimizer.formulation.columns import Column
 from optimizer.inputs.workload import Role, WorkloadSpec
 from optimizer.plan import Failure, ObjectiveName
 from optimizer.topology.classes import NodeClass
+
+AMOUNTS: Mapping[ObjectiveName, Callable[[Column], float]] = {
+    "gpus": lambda column: column.gpus,
+    "cost": lambda column: column.price_per_h or 0.0,
+    "energy": lambda column: column.power_w,
+}
+"""What a replica adds to the objectives that are sums to be kept small."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,19 @@ class Instance:
         return replace(self, columns=columns, counted_as=self.whole.columns)
 
     @cached_property
+    def gpus(self) -> int:
+        """GPUs that may be used."""
+        total = sum(len(c.nodes) * sum(i.size for i in c.islands) for c in self.classes)
+        return min(total, self.max_gpus or total)
+
+    @cached_property
     def most(self) -> tuple[int, ...]:
         """Upper bound on the replicas of each column: by GPUs alone."""
-        total = sum(len(c.nodes) * sum(i.size for i in c.islands) for c in self.classes)
-        return tuple(min(total, self.max_gpus or total) // column.gpus for column in self.columns)
+        return tuple(self.gpus // column.gpus for column in self.columns)
+
+    def seconds(self, column: Column) -> float:
+        """Return what the first objective looks at of a replica, where that is a latency."""
+        return column.point.tpot_s if self.objective == "latency" else column.point.ttft_s
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:

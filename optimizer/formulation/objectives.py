@@ -10,7 +10,7 @@ from ortools.sat.python import cp_model
 from optimizer.formulation.columns import Column
 from optimizer.formulation.failures import largest_loss
 from optimizer.formulation.goals import Goal
-from optimizer.formulation.instance import Instance, Load, Phase
+from optimizer.formulation.instance import AMOUNTS, Instance, Load, Phase
 from optimizer.formulation.integers import exact_quantum, gain, gain_quantum, guard, requirement
 from optimizer.formulation.pairs import NS, mean_s, nanoseconds, services_apart, slowest_pair, slowest_pair_s
 from optimizer.formulation.variables import Decisions, at_least_if_chosen
@@ -139,20 +139,12 @@ def gpus(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
 
 def cost(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least price per hour; then most output tokens/s."""
-    return _least(decisions, _price), *_most_tokens(model, decisions)
+    return _least(decisions, AMOUNTS["cost"]), *_most_tokens(model, decisions)
 
 
 def energy(model: cp_model.CpModel, decisions: Decisions) -> tuple[Goal, ...]:
     """Least power limits of all GPUs used; then most output tokens/s, so least energy per token at that power."""
-    return _least(decisions, _watts), *_most_tokens(model, decisions)
-
-
-def _price(column: Column) -> float:
-    return column.price_per_h or 0.0
-
-
-def _watts(column: Column) -> float:
-    return column.power_w
+    return _least(decisions, AMOUNTS["energy"]), *_most_tokens(model, decisions)
 
 
 def _least(decisions: Decisions, amount: Callable[[Column], float]) -> Goal:
@@ -171,15 +163,10 @@ def _in_quanta(instance: Instance, amount: Callable[[Column], float]) -> tuple[f
 
 def additive_weights(instance: Instance) -> list[int] | None:
     """Return what each column adds to the first objective where that is a sum to be kept small, else None."""
-    match instance.objective:
-        case "gpus":
-            return [column.gpus for column in instance.columns]
-        case "cost":
-            return _in_quanta(instance, _price)[1]
-        case "energy":
-            return _in_quanta(instance, _watts)[1]
-        case _:
-            return None
+    if instance.objective == "gpus":
+        return [column.gpus for column in instance.columns]
+    amount = AMOUNTS.get(instance.objective)
+    return None if amount is None else _in_quanta(instance, amount)[1]
 
 
 def fewest_gpus(decisions: Decisions) -> Goal:
@@ -255,12 +242,8 @@ def value(instance: Instance, objective: ObjectiveName, chosen: Sequence[Column]
         case "ttft":
             pairs = [slowest_pair_s(chosen, service) for service in services_apart(chosen)]
             return max([*pairs, *(c.point.ttft_s for c in chosen if not pairs or c.role == "both")])
-        case "gpus":
-            return float(sum(column.gpus for column in chosen))
-        case "cost":
-            return sum(column.price_per_h or 0.0 for column in chosen)
-        case "energy":
-            return sum(column.power_w for column in chosen)
+        case "gpus" | "cost" | "energy":
+            return float(sum(map(AMOUNTS[objective], chosen)))
 
 
 def served_per_s(instance: Instance, chosen: Sequence[Column], service: int) -> float:

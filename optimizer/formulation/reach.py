@@ -4,13 +4,8 @@ import math
 from dataclasses import replace
 
 from optimizer.formulation.bounds import worth
-from optimizer.formulation.demands import weight_of_columns
 from optimizer.formulation.first import Built
-from optimizer.formulation.instance import Instance
-from optimizer.plan import ObjectiveName
-
-KEPT_SMALL: tuple[ObjectiveName, ...] = ("gpus", "cost", "energy")
-"""Objectives to which every GPU adds."""
+from optimizer.formulation.instance import AMOUNTS, Instance
 
 ROUNDING = 1e-6
 """Relative: what sums of floats and the steps that goals count in may differ by."""
@@ -23,10 +18,10 @@ def within_reach(instance: Instance, known: Built) -> Instance:
     than the known sum over the least part, and lies on no more nodes of a class. Further objectives and tie-breaks
     choose among plans of the least sum.
     """
-    if instance.objective not in KEPT_SMALL or any(c.footprint.places for c in instance.columns):
+    amount = AMOUNTS.get(instance.objective)
+    if amount is None or any(c.footprint.places for c in instance.columns):
         return instance
-    weight = weight_of_columns(replace(instance, replicas=None))
-    lightest = min(weight(column) / column.gpus for column in instance.columns)
+    lightest = min(amount(column) / column.gpus for column in instance.columns)
     if not lightest:
         return instance
     most = math.floor(worth(instance, known) / lightest * (1 + ROUNDING)) + 1

@@ -33,12 +33,6 @@ class Ground:
         """What each leaf's uplinks carry, in steps."""
         return dict.fromkeys((leaf for c in self.instance.columns for leaf, _ in c.leaf_shares), SHARE_STEPS)
 
-    @cached_property
-    def gpus(self) -> int:
-        """GPUs that may be used."""
-        total = sum(len(c.nodes) * sum(island.size for island in c.islands) for c in self.instance.classes)
-        return min(total, self.instance.max_gpus or total)
-
 
 class Site:
     """What is left of a ground, and what was put on it."""
@@ -50,7 +44,7 @@ class Site:
         self._put = spread_out if ground.spread else put
         self._stocks = dict(ground.stocks)
         self._uplinks = dict(ground.uplinks)
-        self._gpus = ground.gpus
+        self._gpus = ground.instance.gpus
         self._held: defaultdict[str, Counter[Piece]] = defaultdict(Counter)
         self._full: set[tuple[int, int]] = set()
         self._pieces: dict[int, Counted] = {}

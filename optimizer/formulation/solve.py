@@ -14,12 +14,12 @@ from optimizer.formulation.core import Start, of_core
 from optimizer.formulation.fastest import narrowed
 from optimizer.formulation.first import Built, built
 from optimizer.formulation.goals import Goal
-from optimizer.formulation.instance import Instance
+from optimizer.formulation.instance import AMOUNTS, Instance
 from optimizer.formulation.integers import LARGEST
 from optimizer.formulation.narrowed import Narrowed
 from optimizer.formulation.objectives import goals
 from optimizer.formulation.pooled import laid_out
-from optimizer.formulation.reach import KEPT_SMALL, within_reach
+from optimizer.formulation.reach import within_reach
 from optimizer.formulation.search import ANY, Found, Limits, Search
 from optimizer.formulation.shared import with_needs
 from optimizer.formulation.stated import stated
@@ -73,7 +73,7 @@ def choose(instance: Instance, limits: Limits, progress: Callable[[str], None]) 
     if not instance.columns:  # those left were of one phase, and no partner of theirs was
         return None
     limited = limits.time_limit_s is not None
-    helps = instance.survive is not None or instance.objective in KEPT_SMALL
+    helps = instance.survive is not None or instance.objective in AMOUNTS
     first = built(instance) if helps or limits.anytime or limited else None
     if limited and first is None:  # hard to find, or there is none: not told unless the solver has tried
         limits = replace(limits, time_limit_s=max(limits.time_limit_s or 0.0, LEAST_TRIED_S))

@@ -108,7 +108,7 @@ def prepare(
         shapes=shapes,
         columns=columns,
         instance=replace(instance, columns=essential(instance)),
-        scope=(*_scope(request, topology, classes, offers, named=bool(labels)), *unknown.notes()),
+        scope=(*_scope(request, topology, classes, offers, usable, named=bool(labels)), *unknown.notes()),
         prices=prices,
     )
 
@@ -121,10 +121,15 @@ def _unserved(offers: Sequence[_Offer], columns: Sequence[Column]) -> list[_Offe
 
 
 def _scope(
-    request: Request, topology: Topology, classes: Sequence[NodeClass], offers: Sequence[_Offer], *, named: bool
+    request: Request,
+    topology: Topology,
+    classes: Sequence[NodeClass],
+    offers: Sequence[_Offer],
+    usable: Mapping[str, int],
+    *,
+    named: bool,
 ) -> tuple[str, ...]:
     """Return the limits on the replicas that were tried; ``named``: their layouts were named one by one."""
-    usable = usable_gpus(topology)
     tried = {t: [layout for offer in offers for layout in offer.tried.get(t, ())] for t in usable}
     return (
         *scope(topology, classes, tried, usable),

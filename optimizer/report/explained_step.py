@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from optimizer.cost.batch import Batch, fullest, is_captured, rows_of
 from optimizer.cost.case import Case
-from optimizer.cost.collectives import all_reduce, link, part, volume_factor
+from optimizer.cost.collectives import collective, link, part, volume_factor
 from optimizer.cost.layers import routed
 from optimizer.cost.operators import Matrix, Rate, gemm
 from optimizer.cost.pipeline import part_of
@@ -159,7 +159,7 @@ def _collectives(case: Case, held: range, seconds: float, rows: float, batch: Ba
     constants, group = work(case), part(case.wiring.group, case.layout.tp)
     reduces = sum(kind.all_reduces * count for kind, count in zip(constants.kinds, _layers(case, held), strict=True))
     message = rows * constants.hidden_bytes
-    each = all_reduce(case.calibration, message, group)
+    each = collective(case.calibration, "all_reduce", message, group)
     reduced = fact("all-reduce", each, show_seconds(each), _collective_formula(group),
                    fact("message", message, show_bytes(message), "rows x hidden width x 2 bytes"),
                    *_path(case, group))  # fmt: skip

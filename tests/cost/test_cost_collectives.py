@@ -5,16 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal import IDEAL
 
-from optimizer.cost.collectives import (
-    all_gather,
-    all_reduce,
-    all_to_all,
-    collective,
-    hand_over,
-    part,
-    reduce_scatter,
-    volume_factor,
-)
+from optimizer.cost.collectives import collective, hand_over, part, volume_factor
 from optimizer.errors import InputError
 from optimizer.inputs import presets
 from optimizer.inputs.calibration import Calibration, Operation
@@ -31,20 +22,20 @@ def calibration(gpu: str) -> Calibration:
 def test_busbw_is_what_every_rank_sends_over_its_link() -> None:
     # nccl-tests: busbw = S / t x 2(n-1)/n for all-reduce, (n-1)/n otherwise: at the link's rate that is 450 GB/s
     size = 1e9
-    assert size / all_reduce(IDEAL, size, EIGHT) * 2 * 7 / 8 == pytest.approx(450e9)
-    assert size / all_gather(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
-    assert size / reduce_scatter(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
-    assert size / all_to_all(IDEAL, size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+    assert size / collective(IDEAL, "all_reduce", size, EIGHT) * 2 * 7 / 8 == pytest.approx(450e9)
+    assert size / collective(IDEAL, "all_gather", size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+    assert size / collective(IDEAL, "reduce_scatter", size, EIGHT) * 7 / 8 == pytest.approx(450e9)
+    assert size / collective(IDEAL, "all_to_all", size, EIGHT) * 7 / 8 == pytest.approx(450e9)
 
 
 def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather() -> None:
-    assert all_reduce(IDEAL, 1e8, EIGHT) == pytest.approx(
-        reduce_scatter(IDEAL, 1e8, EIGHT) + all_gather(IDEAL, 1e8, EIGHT)
+    assert collective(IDEAL, "all_reduce", 1e8, EIGHT) == pytest.approx(
+        collective(IDEAL, "reduce_scatter", 1e8, EIGHT) + collective(IDEAL, "all_gather", 1e8, EIGHT)
     )
 
 
 def test_one_rank_has_nobody_to_talk_to() -> None:
-    assert all_reduce(IDEAL, 1e9, ALONE) == 0.0
+    assert collective(IDEAL, "all_reduce", 1e9, ALONE) == 0.0
     assert part(EIGHT, 1) == ALONE
 
 
@@ -53,14 +44,14 @@ def test_two_nodes_are_bound_by_their_nics() -> None:
     # all-gather take 2 x 7/8 S / 450 GB/s inside at the same time: algbw = 200 GB/s, busbw = 2 x 15/16 x 200 = 375
     # GB/s (340 measured on GCP a3-mega). Gathering goes around: busbw is what leaves a node (188 measured).
     path = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 200e9)
-    assert all_reduce(IDEAL, 1e9, path) == pytest.approx(1e9 / 200e9)
-    assert all_gather(IDEAL, 1e9, path) == pytest.approx(15 / 16 * 1e9 / 200e9)
+    assert collective(IDEAL, "all_reduce", 1e9, path) == pytest.approx(1e9 / 200e9)
+    assert collective(IDEAL, "all_gather", 1e9, path) == pytest.approx(15 / 16 * 1e9 / 200e9)
 
 
 def test_with_fast_nics_a_ring_around_all_ranks_beats_levels_or_not_whichever_is_faster() -> None:
     wide = GroupPath(32, 4, "nvswitch", 450e9, "rdma", 400e9)
     by_levels, around = max(2 * 7 / 8 / 450e9, 2 * 3 / 4 / 400e9), 2 * 31 / 32 / 400e9
-    assert all_reduce(IDEAL, 1e9, wide) == pytest.approx(1e9 * min(by_levels, around))
+    assert collective(IDEAL, "all_reduce", 1e9, wide) == pytest.approx(1e9 * min(by_levels, around))
 
 
 def test_a_rank_that_copies_its_own_part_makes_small_groups_slower() -> None:
@@ -68,19 +59,19 @@ def test_a_rank_that_copies_its_own_part_makes_small_groups_slower() -> None:
     link = IDEAL.links["nvswitch"].model_copy(update={"operations": {"all_gather": fit}})
     copying = IDEAL.model_copy(update={"links": {"nvswitch": link}})
     pair = GroupPath(2, 1, "nvswitch", 450e9, "local", inf)
-    assert all_gather(copying, 1e9, pair) == pytest.approx((1 + 0.4) / 2 * 1e9 / 450e9)
-    assert all_gather(copying, 1e9, EIGHT) == pytest.approx((7 + 0.4) / 8 * 1e9 / 450e9)
+    assert collective(copying, "all_gather", 1e9, pair) == pytest.approx((1 + 0.4) / 2 * 1e9 / 450e9)
+    assert collective(copying, "all_gather", 1e9, EIGHT) == pytest.approx((7 + 0.4) / 8 * 1e9 / 450e9)
 
 
 def test_one_rank_a_node_leaves_nothing_to_do_inside() -> None:
     path = GroupPath(4, 4, "local", inf, "rdma", 50e9)
-    assert all_reduce(IDEAL, 1e9, path) == pytest.approx(2 * 3 / 4 * 1e9 / 50e9)
+    assert collective(IDEAL, "all_reduce", 1e9, path) == pytest.approx(2 * 3 / 4 * 1e9 / 50e9)
 
 
 def test_all_to_all_over_nodes_sends_what_all_ranks_of_a_node_hold_for_the_others() -> None:
     # 8 ranks of a node hold 8 S, half of it for the other node
     path = GroupPath(16, 2, "nvswitch", 450e9, "rdma", 400e9)
-    assert all_to_all(IDEAL, 1e9, path) == pytest.approx(max(8e9 / 2 / 400e9, 7 / 8 * 1e9 / 450e9))
+    assert collective(IDEAL, "all_to_all", 1e9, path) == pytest.approx(max(8e9 / 2 / 400e9, 7 / 8 * 1e9 / 450e9))
 
 
 def test_a_part_of_a_group_that_fits_into_a_domain_does_not_straddle() -> None:
@@ -97,7 +88,7 @@ def test_stages_hand_over_in_slices_by_as_many_ranks_as_can_send() -> None:
 def test_a_link_that_nobody_measured_is_an_error() -> None:
     bare = IDEAL.model_copy(update={"links": {"nvswitch": IDEAL.links["nvswitch"]}})
     with pytest.raises(InputError, match="rdma is not among nvswitch"):
-        all_reduce(bare, 1e6, GroupPath(2, 2, "local", inf, "rdma", 50e9))
+        collective(bare, "all_reduce", 1e6, GroupPath(2, 2, "local", inf, "rdma", 50e9))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +106,7 @@ def test_short_all_reduces_take_what_vllm_in_a_graph_was_measured_to_take(
     spec = presets.load_gpu(gpu)
     assert spec.scale_up is not None
     path = GroupPath(ranks, 1, "nvswitch", spec.scale_up.bandwidth, "local", inf)
-    assert all_reduce(calibration(gpu), n_bytes, path) == pytest.approx(microseconds * 1e-6, rel=0.2)
+    assert collective(calibration(gpu), "all_reduce", n_bytes, path) == pytest.approx(microseconds * 1e-6, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +117,7 @@ def test_long_all_reduces_reach_the_measured_busbw(gpu: str, ranks: int, rate: f
     # 512 MiB and more: nccl-tests on 8 H200 with NVLS, AIConfigurator's tables on 4 H100 and 8 A100
     size = 512 * 2**20
     path = GroupPath(ranks, 1, "nvswitch", rate, "local", inf)
-    seconds = all_reduce(calibration(gpu), size, path)
+    seconds = collective(calibration(gpu), "all_reduce", size, path)
     assert size / seconds * volume_factor("all_reduce", ranks) == pytest.approx(busbw, rel=0.15)
 
 
